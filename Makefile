@@ -1,0 +1,42 @@
+# Two commands on a fresh machine: `make run` and `make test`. The rest is for those who work on the code.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup run demo test check samples lock clean
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)  ## the virtual environment .venv, from the hashed lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup  ## start the gateway on its embedded default, show one invitation from mail to call, go on serving
+	@$(BIN)/pal-gateway demo --stay
+
+demo: setup  ## the same, ending after the join
+	@$(BIN)/pal-gateway demo
+
+test: setup  ## every test
+	@$(BIN)/python -m pytest
+
+check: setup  ## what CI runs: lint, format, types, tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest
+
+samples: setup  ## play samples/ again and show what differs from the .expect files
+	@$(BIN)/python -m tests.samples
+
+lock:  ## resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-annotate --custom-compile-command 'make lock' --python-version 3.11 --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) var dist .mypy_cache .ruff_cache .pytest_cache
