@@ -1,0 +1,49 @@
+"""E-mail addresses as calendars write them. Pure.
+
+Rules of this file: addresses are compared in lower case, ASCII only; a domain in another script is compared as its
+A-label. A non-ASCII letter is never lowered: the Kelvin sign would become a plain k.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+
+def from_uri(value: str) -> str:
+    """The comparable address of a CAL-ADDRESS (RFC 5545 3.3.3), '' when it is no mailto.
+
+    Liberal in scheme case, percent-encoding, angle brackets and white space.
+    """
+    text = value.strip().strip('"')
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme.lower() == "mailto":
+        text = unquote(rest.partition("?")[0])
+    elif colon:
+        return ""
+    return normal(text)
+
+
+def normal(address: str) -> str:
+    """The comparable form of a plain address, '' when it is none."""
+    text = address.strip().strip("<>").strip()
+    local, at, domain = text.rpartition("@")
+    if not at or not local or not domain or any(char.isspace() or ord(char) < 33 for char in text):
+        return ""
+    try:
+        domain = domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return ""
+    if local.isascii():
+        local = local.lower()
+    return f"{local}@{domain.lower()}"
+
+
+def domain_of(address: str) -> str:
+    """The domain of a comparable address."""
+    return address.rpartition("@")[2]
+
+
+def without_tag(address: str) -> str:
+    """The address that anna+tag@example.com is delivered to: anna@example.com."""
+    local, _, domain = address.rpartition("@")
+    return f"{local.partition('+')[0]}@{domain}"

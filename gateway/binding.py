@@ -1,0 +1,255 @@
+"""What a VEVENT means for one PAL: a block of properties to a `Component`. Pure.
+
+Rules of this file:
+- Every time gets its zone here, by what stands in this message and, for times without a zone, by the PAL's own.
+- UNTIL becomes an instant and COUNT a last date, so that nobody has to read them again.
+- What cannot be bound is a value (`Unbound`) with the reason, not an exception.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from gateway import zone_names
+from gateway.address import from_uri
+from gateway.ics import Block, Message, Property, Stamp, Unreadable, duration, stamp, stamps
+from gateway.pals import Pal
+from gateway.platforms import candidates, choose
+from gateway.verdict import Reason
+from scheduler.event import Added, Component, Length, Revision
+from scheduler.recurrence import Rule, RuleRefused, count_to_last, parse_rule
+from scheduler.zones import UTC_ZONE, Zone
+
+MAX_DATES: Final = 5000  # RDATE and EXDATE values of one event
+EARLIEST: Final = 1970
+FURTHEST: Final = timedelta(days=3660)  # DTSTART at most ten years ahead
+_DIGITS: Final = re.compile(r"\s*\+?(\d{1,30})\s*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Unbound:
+    """This event cannot be bound: the reason, and the detail for the operator."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True)
+class Links:
+    """Which links count: platforms a PAL can be sent to, and the operator's own Jitsi hosts."""
+
+    joinable: frozenset[str] = frozenset({"google_meet"})
+    jitsi_hosts: frozenset[str] = frozenset()
+
+
+class _NoZone(ValueError):
+    pass
+
+
+def bind(event: Block, message: Message, pal: Pal, links: Links, now: datetime, body: str = "") -> Component | Unbound:
+    """The VEVENT as it binds the PAL; `now` (UTC) stands in for a missing DTSTAMP, `body` is the mail's own text."""
+    try:
+        return _Binder(event, message, pal, now).component(links, body)
+    except _NoZone as error:
+        return Unbound(Reason.UNKNOWN_TIME_ZONE, str(error))
+    except (Unreadable, OverflowError) as error:
+        return Unbound(Reason.INVALID, str(error))
+
+
+def own_attendee(event: Block, pal: Pal) -> Property | None:
+    """The ATTENDEE line that names the PAL, under its plain address or with a +tag."""
+    return next((one for one in event.all("ATTENDEE") if pal.is_called(from_uri(one.value))), None)
+
+
+class _Binder:
+    """One VEVENT with what its values are read against."""
+
+    def __init__(self, event: Block, message: Message, pal: Pal, now: datetime) -> None:
+        self.event = event
+        self.message = message
+        self.pal = pal
+        self.now = now
+        self.cancels = message.method == "CANCEL"
+
+    def component(self, links: Links, body: str) -> Component:
+        start = self._start()
+        zone = self._zone(start)
+        length = self._length(start, zone)
+        attendee = own_attendee(self.event, self.pal)
+        rules, notes = self._rules(start, zone)
+        chosen = choose(
+            candidates([*_link_fields(self.event), ("BODY", body)], jitsi_hosts=links.jitsi_hosts), links.joinable
+        )
+        can_join = chosen is not None and chosen.link.room and chosen.link.platform in links.joinable
+        excluded, excluded_days = self._excluded(zone, start.date_only)
+        component = Component(
+            revision=self._revision(),
+            start=start.wall,
+            zone=zone,
+            length=length,
+            all_day=start.date_only,
+            rules=rules,
+            added=tuple(self._added(zone, start.date_only)),
+            excluded=excluded,
+            excluded_days=excluded_days,
+            attending=not self.cancels and self.event.text("STATUS").strip().upper() != "CANCELLED",
+            listed=attendee is not None,
+            partstat=(attendee.params.get("PARTSTAT", "") if attendee is not None else "").upper() or "NEEDS-ACTION",
+            summary=self.event.text("SUMMARY").strip(),
+            url=chosen.link.url if chosen is not None and can_join else None,
+            platform=chosen.link.platform if chosen is not None else None,
+            notes=notes,
+        )
+        return self._override(component)
+
+    def _start(self) -> Stamp:
+        found = self.event.first("DTSTART")
+        if found is not None:
+            start = stamp(found.value, found.params)
+            if not self.cancels and not EARLIEST <= start.wall.year <= (self.now + FURTHEST).year:
+                raise Unreadable(f"DTSTART is not between {EARLIEST} and ten years from now")
+            return start
+        if not self.cancels:
+            raise Unreadable("the event has no DTSTART")
+        # A CANCEL may come without; then its RECURRENCE-ID or its DTSTAMP stands in, for the tombstone.
+        named = self.event.first("RECURRENCE-ID")
+        if named is not None:
+            return stamp(named.value, named.params)
+        return Stamp(self._revision().dtstamp.replace(tzinfo=None), utc=True)
+
+    def _zone(self, one: Stamp) -> Zone:
+        if one.utc:
+            return UTC_ZONE
+        if one.tzid is not None and not one.date_only:
+            zone = zone_names.resolve(one.tzid, self.message.calendar)
+            if zone is not None:
+                return zone
+        return self._floating(one)
+
+    def _floating(self, one: Stamp) -> Zone:
+        """The zone of a time that names none that is known: the PAL's, else the calendar's (X-WR-TIMEZONE)."""
+        named = self.pal.zone or self.message.calendar.text("X-WR-TIMEZONE")
+        zone = zone_names.resolve(named, self.message.calendar) if named else None
+        if zone is not None:
+            return zone
+        if one.date_only or self.cancels:
+            return UTC_ZONE
+        raise _NoZone(f"the time zone {one.tzid!r} is not known" if one.tzid else "the event names no time zone")
+
+    def _instant(self, one: Stamp, zone: Zone) -> datetime:
+        """The instant of a further date of this event: in its own zone if it names one, else in the event's."""
+        if one.utc:
+            return one.wall.replace(tzinfo=UTC)
+        own = zone_names.resolve(one.tzid, self.message.calendar) if one.tzid else None
+        return (own or zone).instant(one.wall)
+
+    def _revision(self) -> Revision:
+        numbers = [_DIGITS.fullmatch(one.value) for one in self.event.all("SEQUENCE")]
+        sequence = max((int(match[1]) for match in numbers if match), default=0)
+        outlook = _DIGITS.fullmatch(self.event.text("X-MICROSOFT-CDO-APPT-SEQUENCE"))
+        if sequence == 0 and outlook:  # old Outlook counts there
+            sequence = int(outlook[1])
+        written = self.event.first("DTSTAMP")
+        try:
+            # DTSTAMP is UTC by RFC 5545 3.8.7.2, also where the Z was forgotten.
+            dtstamp = stamp(written.value, {}).wall.replace(tzinfo=UTC) if written is not None else self.now
+        except Unreadable:
+            dtstamp = self.now
+        return Revision(sequence, dtstamp)
+
+    def _length(self, start: Stamp, zone: Zone) -> Length:
+        end, lasting = self.event.first("DTEND"), self.event.first("DURATION")
+        if end is not None:
+            length = self._until_end(start, zone, stamp(end.value, end.params))
+        elif lasting is not None:
+            length = duration(lasting.value)
+        else:
+            length = Length()
+        if length == Length() and start.date_only:
+            return Length(days=1)  # RFC 5545 3.6.1
+        return length
+
+    def _until_end(self, start: Stamp, zone: Zone, end: Stamp) -> Length:
+        if start.date_only or end.date_only:
+            return Length(days=max(0, min((end.wall.date() - start.wall.date()).days, 366)))
+        # With DTEND every date has the same exact duration (RFC 5545 3.8.5.3).
+        seconds = (self._instant(end, zone) - zone.instant(start.wall)).total_seconds()
+        if seconds > timedelta(days=366).total_seconds():
+            raise Unreadable("an event lasts longer than a year")
+        return Length(seconds=max(0, int(seconds)))
+
+    def _override(self, component: Component) -> Component:
+        """The component with its RECURRENCE-ID as an instant, if it has one; one date has no rules of its own."""
+        named = self.event.first("RECURRENCE-ID")
+        if named is None:
+            return component
+        one = stamp(named.value, named.params)
+        return replace(
+            component,
+            recurrence_id=self._instant(one, component.zone),
+            recurrence_day=one.wall.date() if one.date_only and not component.all_day else None,
+            this_and_future=named.params.get("RANGE", "").upper() == "THISANDFUTURE",
+            rules=(),
+            added=(),
+        )
+
+    def _rules(self, start: Stamp, zone: Zone) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
+        rules, notes = [], []
+        for one in self.event.all("RRULE"):
+            try:
+                rules.append(count_to_last(parse_rule(one.value, self._until(start, zone)), start.wall))
+            except (RuleRefused, Unreadable) as error:
+                # DTSTART can still be joined, and the note says what was left out.
+                notes.append(f"the recurrence rule was left out: {error}")
+        return tuple(rules), tuple(notes)
+
+    def _until(self, start: Stamp, zone: Zone) -> Callable[[str], datetime]:
+        """UNTIL in every form that is sent: a DATE is the end of that local day, a local time is in DTSTART's zone,
+        and UTC beside a floating DTSTART is a wall clock."""
+
+        def read(text: str) -> datetime:
+            until = stamp(text, {})
+            if until.date_only or start.date_only:
+                midnight = datetime.combine(until.wall.date(), datetime.min.time()) + timedelta(days=1)
+                return zone.instant(midnight) - timedelta(microseconds=1)
+            if until.utc and (start.utc or start.tzid is not None):
+                return until.wall.replace(tzinfo=UTC)
+            return zone.instant(until.wall)
+
+        return read
+
+    def _dates(self, name: str) -> Iterator[tuple[Stamp, str]]:
+        for number, one in enumerate(pair for line in self.event.all(name) for pair in stamps(line)):
+            if number >= MAX_DATES:
+                raise Unreadable(f"more than {MAX_DATES} dates in {name}")
+            yield one
+
+    def _added(self, zone: Zone, all_day: bool) -> Iterator[Added]:
+        for one, rest in self._dates("RDATE"):
+            begin = self._instant(replace(one, wall=_day(one.wall)) if all_day else one, zone)
+            if not rest:
+                yield Added(begin)
+            elif rest.upper().startswith(("P", "+P", "-P")):
+                yield Added(begin, duration(rest))
+            else:
+                end = self._instant(replace(stamp(rest, {}), tzid=one.tzid), zone)
+                yield Added(begin, Length(seconds=max(0, int((end - begin).total_seconds()))))
+
+    def _excluded(self, zone: Zone, all_day: bool) -> tuple[frozenset[datetime], frozenset[date]]:
+        dates = list(self._dates("EXDATE"))
+        days = frozenset(one.wall.date() for one, _ in dates if one.date_only or all_day)
+        instants = frozenset(self._instant(one, zone) for one, _ in dates if not one.date_only and not all_day)
+        return instants, days
+
+
+def _day(wall: datetime) -> datetime:
+    return datetime.combine(wall.date(), datetime.min.time())
+
+
+def _link_fields(event: Block) -> Iterator[tuple[str, str]]:
+    for one in event.properties:
+        yield one.name, one.text

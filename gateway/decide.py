@@ -1,0 +1,314 @@
+"""THE decision: what one message means for one PAL. Pure.
+
+Rules of this file:
+- `decide` is read top to bottom; the first line that has an answer gives it.
+- Refusals are values. A refused message changes nothing that we hold.
+- What it returns is all that will be written: verdict, event, joins, replies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gateway.address import from_uri
+from gateway.binding import Links, Unbound, bind, own_attendee
+from gateway.ics import Block, Message
+from gateway.itip import Applied, Freshness, apply, as_added, held, removed
+from gateway.pals import ALWAYS_ALLOWED, Pal, allowed_by
+from gateway.reply import Reply, calendar_text
+from gateway.senders import Sender, owns
+from gateway.verdict import Reason, Verdict
+from gateway.wording import accepted, declined
+from scheduler.event import Answer, Component, Event
+from scheduler.joins import Attendant, Join, Policy, ahead, plan
+
+
+@dataclass(frozen=True)
+class Desk:
+    """How this desk decides: the operator's settings."""
+
+    links: Links = Links()
+    scheduling: Policy = Policy()
+    decline_strangers: bool = True  # answer who is not on the allowlist; False: stay silent
+    accept_forwarded: bool = True  # come also when only the envelope names the PAL
+    join_all_day: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """One message for one PAL, with all that is known about it."""
+
+    message: Message
+    sender: Sender
+    pal: Pal
+    known: Event | None = None
+    joins: tuple[Join, ...] = ()
+    message_id: str = ""
+    body: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the desk says, and what is to be written for it. `event` None: nothing changes."""
+
+    verdict: Verdict
+    reason: Reason | None = None
+    platform: str | None = None
+    event: Event | None = None
+    joins: tuple[Join, ...] = ()
+    replies: tuple[Reply, ...] = ()
+    allowed_by: str | None = None  # the allowlist entry that matched
+    detail: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def decide(case: Case, desk: Desk, now: datetime) -> Decision:
+    """The decision on one message for one PAL at an instant (UTC)."""
+    case = replace(case, known=_trusted(case))
+    return _nothing_to_do(case) or _not_allowed(case, desk, now) or _not_the_owner(case) or _applied(case, desk, now)
+
+
+def _trusted(case: Case) -> Event | None:
+    """A tombstone that somebody else laid for an event never seen does not bind its real organizer."""
+    known = case.known
+    if known is None or owns(case.sender, _organizer(case.message), known):
+        return known
+    never_live = known.master is not None and not known.master.attending and not known.answers
+    return None if never_live and not case.joins else known
+
+
+def _organizer(message: Message) -> str:
+    lines = (event.first("ORGANIZER") for event in message.events)
+    return next((from_uri(line.value) for line in lines if line is not None), "")
+
+
+def _nothing_to_do(case: Case) -> Decision | None:
+    message = case.message
+    if message.method is None:
+        return Decision(Verdict.IGNORED, Reason.NO_METHOD)
+    if message.method not in ("REQUEST", "CANCEL", "ADD"):
+        return Decision(Verdict.IGNORED, Reason.NOT_FOR_ATTENDEES, detail=message.method[:40])
+    organizer = _organizer(message)
+    if not organizer:
+        return Decision(Verdict.IGNORED, Reason.NO_ORGANIZER)
+    if case.pal.is_called(organizer):
+        return Decision(Verdict.IGNORED, Reason.OWN_EVENT)
+    return None
+
+
+def _allowing_entry(case: Case) -> str | None:
+    return allowed_by(case.sender.address, case.pal.allowlist)
+
+
+def _not_allowed(case: Case, desk: Desk, now: datetime) -> Decision | None:
+    if not case.pal.allowlist or _allowing_entry(case) or case.sender.address == ALWAYS_ALLOWED:
+        return None
+    if case.message.method == "CANCEL" or case.known is not None or not desk.decline_strangers:
+        # A stranger's word about an event that we hold gets no answer: it would look like ours to the organizer.
+        return Decision(Verdict.REJECTED, Reason.NOT_ON_ALLOWLIST)
+    return _refusal(case, Reason.NOT_ON_ALLOWLIST, now)
+
+
+def _not_the_owner(case: Case) -> Decision | None:
+    if case.known is None or owns(case.sender, _organizer(case.message), case.known):
+        return None
+    return Decision(Verdict.REJECTED, Reason.NOT_THE_ORGANIZER)
+
+
+def _refusal(case: Case, reason: Reason, now: datetime, detail: str = "") -> Decision:
+    """Declined as a whole, with a reply and nothing else."""
+    event = next((one for one in case.message.events if one.first("RECURRENCE-ID") is None), case.message.events[0])
+    comment = declined(reason, case.pal.name, None)
+    reply = _reply(case, event, None, "DECLINED", comment, now)
+    return Decision(Verdict.DECLINED, reason, replies=(reply,), detail=detail)
+
+
+def _applied(case: Case, desk: Desk, now: datetime) -> Decision:
+    """The message is from who may send it: bind it, apply it, answer it."""
+    bound = [bind(event, case.message, case.pal, desk.links, now, case.body) for event in case.message.events]
+    for one in bound:
+        # Whole or not at all: half of a message would be a meeting nobody planned.
+        if isinstance(one, Unbound):
+            if one.reason is Reason.UNKNOWN_TIME_ZONE and case.message.method == "REQUEST":
+                return _refusal(case, one.reason, now, one.detail)
+            return Decision(Verdict.IGNORED, one.reason, detail=one.detail)
+    components = tuple(one for one in bound if isinstance(one, Component))
+    if case.message.method == "ADD":
+        components = tuple(as_added(one) for one in components)
+    known = case.known or Event(case.message.uid, _organizer(case.message), _owner(case.sender))
+    why_out = _why_out(components, known, case.message.method, desk)
+    components = tuple(replace(one, attending=one.attending and not why) for one, why in why_out)
+    applied = apply(known, components)
+    notes = tuple(note for one in components for note in one.notes)
+    if applied.freshness is Freshness.DUPLICATE:
+        return Decision(Verdict.IGNORED, Reason.DUPLICATE, notes=notes)
+    if applied.freshness is Freshness.OUTDATED:
+        return Decision(Verdict.OUTDATED, event=applied.event, notes=notes)
+    blocks = {one.recurrence_id: block for one, block in zip(components, case.message.events, strict=True)}
+    said = _answered(case, desk, now, known, applied, blocks)
+    if said.verdict is Verdict.CANCELLED and said.reason is None:
+        said = replace(said, reason=next((why for _, why in why_out if why), None))
+    return replace(said, allowed_by=_allowing_entry(case), notes=notes)
+
+
+def _owner(sender: Sender) -> str | None:
+    return None if sender.is_file else sender.address
+
+
+def _why_out(
+    components: tuple[Component, ...], known: Event, method: str | None, desk: Desk
+) -> list[tuple[Component, Reason | None]]:
+    """For each component, why the PAL does not attend it although the organizer did not cancel it."""
+    if method != "REQUEST":
+        return [(one, None) for one in components]
+    master = next((one for one in components if one.recurrence_id is None), known.master)
+    forwarded = known.master is None and not any(one.listed for one in components)
+    if forwarded and not desk.accept_forwarded:
+        return [(one, Reason.NOT_INVITED) for one in components]
+    return [(one, removed(one, known, master)) for one in components]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A component that the PAL is invited to, as it stands in the mail, and why it cannot come, if it cannot."""
+
+    component: Component
+    block: Block
+    reason: Reason | None
+
+    @property
+    def partstat(self) -> str:
+        return "DECLINED" if self.reason else "ACCEPTED"
+
+
+def _answered(
+    case: Case, desk: Desk, now: datetime, known: Event, applied: Applied, blocks: dict[datetime | None, Block]
+) -> Decision:
+    """The verdict on what was news, the joins it owes, and the replies it asks for."""
+    event = replace(applied.event, organizer=_organizer(case.message))
+    judged = [
+        _Judged(one, blocks[one.recurrence_id], _objection(event, one, desk, now))
+        for one in applied.news
+        if one.attending
+    ]
+    event = _forget_answers(_without_all_day(event, judged), applied.news)
+    joins = plan(event, case.joins, Attendant(case.pal.id, case.pal.face_id), now, desk.scheduling)
+    if not judged:
+        unheard = known.master is None and not known.overrides
+        return Decision(Verdict.CANCELLED, Reason.UNKNOWN_EVENT if unheard else None, event=event, joins=joins)
+    first = judged[0]
+    if first.reason is Reason.ALREADY_ENDED and known.answers:
+        # An edit of what is over changes nothing and is not answered.
+        return Decision(Verdict.IGNORED, first.reason, event=event, joins=joins)
+    replies = []
+    for one in judged:
+        asked = case.message.method == "REQUEST"
+        if asked and _owes_answer(known, event, one, alone=applied.news[0].recurrence_id is not None):
+            replies.append(_reply_to(case, desk, now, event, one))
+            event = _with_answer(event, one)
+    verdict = Verdict.DECLINED if first.reason else Verdict.ACCEPTED
+    return Decision(verdict, first.reason, first.component.platform, event, joins, tuple(replies))
+
+
+def _objection(event: Event, component: Component, desk: Desk, now: datetime) -> Reason | None:
+    """Why the PAL cannot come to a component that it is invited to, None when it can."""
+    if component.url is None:
+        return Reason.LINK_NOT_JOINABLE if component.platform else Reason.NO_MEETING_LINK
+    if component.recurrence_id is None:
+        over = ahead(event, now, desk.scheduling) is None
+    else:
+        alone = Event(event.uid, event.organizer, overrides=(replace(component, this_and_future=False),))
+        over = ahead(alone, now, desk.scheduling) is None
+    if over:
+        return Reason.ALREADY_ENDED
+    running = component.zone.instant(component.start) <= now and not component.rules
+    if component.all_day and not running and not desk.join_all_day:
+        return Reason.ALL_DAY
+    return None
+
+
+def _without_all_day(event: Event, judged: list[_Judged]) -> Event:
+    """Declined all-day components keep their version, and lose the link that joins would be planned from."""
+    for one in judged:
+        if one.reason is not Reason.ALL_DAY:
+            continue
+        if one.component.recurrence_id is None and event.master is not None:
+            event = replace(event, master=replace(event.master, url=None))
+        else:
+            mended = (
+                replace(known, url=None) if known.recurrence_id == one.component.recurrence_id else known
+                for known in event.overrides
+            )
+            event = replace(event, overrides=tuple(mended))
+    return event
+
+
+def _forget_answers(event: Event, news: tuple[Component, ...]) -> Event:
+    """A cancelled series or date has no answer any more: brought back, it is answered anew."""
+    gone = {one.recurrence_id for one in news if not one.attending}
+    if None in gone:
+        return replace(event, answers=())
+    return replace(event, answers=tuple(one for one in event.answers if one.recurrence_id not in gone))
+
+
+def _with_answer(event: Event, one: _Judged) -> Event:
+    others = [known for known in event.answers if known.recurrence_id != one.component.recurrence_id]
+    return replace(event, answers=(*others, Answer(one.component.recurrence_id, one.partstat)))
+
+
+def _owes_answer(known: Event, event: Event, one: _Judged, *, alone: bool) -> bool:
+    """Whether the organizer waits for an answer: a new event, another answer than the last one, or asked anew.
+
+    An edit of title, text or guests is none of them (RFC 5546 3.2.2.7). `alone`: the message has no master.
+    """
+    component = one.component
+    if event.answer(component.recurrence_id) != one.partstat or known.organizer != event.organizer:
+        return True
+    if component.partstat != "NEEDS-ACTION":
+        return False
+    before = held(known, component)
+    if before is not None:
+        return not before.attending or (before.timing, before.length) != (component.timing, component.length)
+    moved = component.zone.instant(component.start) != component.recurrence_id
+    return component.recurrence_id is not None and alone and moved
+
+
+def _reply_to(case: Case, desk: Desk, now: datetime, event: Event, one: _Judged) -> Reply:
+    component = one.component
+    if one.reason is not None:
+        comment = declined(one.reason, case.pal.name, component.platform)
+    else:
+        comment = accepted(event, component, case.pal.name, now, desk.scheduling)
+    return _reply(case, one.block, component.recurrence_id, one.partstat, comment, now)
+
+
+def _reply(
+    case: Case, block: Block, recurrence_id: datetime | None, partstat: str, comment: str, now: datetime
+) -> Reply:
+    attendee = own_attendee(block, case.pal)
+    # As it was invited, a +tag included: under another address the organizer would see a new guest.
+    address = from_uri(attendee.value) if attendee is not None else case.pal.address
+    version = "/".join((block.text("SEQUENCE"), block.text("DTSTAMP"), partstat))
+    date = recurrence_id.isoformat() if recurrence_id is not None else ""
+    return Reply(
+        uid=case.message.uid,
+        recurrence_id=recurrence_id,
+        partstat=partstat,
+        comment=comment,
+        to=_organizer(case.message),
+        sender=address,
+        sender_name=case.pal.name,
+        summary=block.text("SUMMARY"),
+        calendar=calendar_text(
+            block,
+            case.message.calendar,
+            attendee=address,
+            name=case.pal.name,
+            partstat=partstat,
+            comment=comment,
+            now=now,
+        ),
+        in_reply_to=case.message_id,
+        key="\n".join((case.pal.id, case.message.uid, date, version)),
+    )

@@ -1,0 +1,121 @@
+"""Mail bytes to the facts of the mail and its calendar parts. Pure.
+
+Rules of this file:
+- The email package's compat32 policy: `policy.default` is quadratic in hostile headers.
+- Limits before work: header bytes, parts, depth. What is over them is refused whole.
+- The first text/calendar part that names a METHOD counts; a copy of the same object as .ics is the same invitation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import Message as Mail
+from email.utils import getaddresses
+from typing import Final
+
+from gateway.address import normal
+from gateway.ics import Unreadable, decode
+
+MAX_HEADER_BYTES: Final = 64 * 1024
+MAX_PARTS: Final = 100
+MAX_DEPTH: Final = 20
+
+_CALENDAR_TYPES: Final = ("text/calendar", "text/x-vcalendar")
+_FILE_TYPES: Final = ("application/ics", "application/octet-stream", "application/calendar")
+_METHOD: Final = re.compile(rb"^METHOD[:;]", re.MULTILINE | re.IGNORECASE)
+_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
+
+
+@dataclass(frozen=True)
+class MailFacts:
+    """What the desk needs to know of a mail. Addresses are comparable ones, '' when there is none."""
+
+    message_id: str
+    subject: str
+    from_address: str
+    calendars: tuple[bytes, ...]
+    body: str
+    is_report: bool = False  # a bounce or another multipart/report: never an invitation
+    has_tnef: bool = False
+
+
+def parse(data: bytes) -> MailFacts:
+    """Mail bytes to facts. Raises Unreadable for a mail over the limits."""
+    head = _HEAD_END.split(data, maxsplit=1)[0]
+    if len(head) > MAX_HEADER_BYTES:
+        raise Unreadable(f"the header is larger than {MAX_HEADER_BYTES // 1024} kB")
+    try:
+        mail = message_from_bytes(data, policy=policy.compat32)
+    except RecursionError as error:
+        raise Unreadable(f"parts nested more than {MAX_DEPTH} deep") from error
+    parts = list(_walk(mail, 0))
+    if len(parts) > MAX_PARTS:
+        raise Unreadable(f"more than {MAX_PARTS} parts")
+    senders = getaddresses([str(value) for value in mail.get_all("From", [])])
+    return MailFacts(
+        message_id=str(mail.get("Message-ID", "")).strip()[:500],
+        subject=_header(mail, "Subject"),
+        from_address=normal(senders[0][1]) if len(senders) == 1 else "",
+        calendars=_calendars(parts),
+        body=_body(parts),
+        is_report=mail.get_content_type() == "multipart/report",
+        has_tnef=any(part.get_content_type() == "application/ms-tnef" for part in parts),
+    )
+
+
+def _walk(part: Mail, depth: int) -> Iterator[Mail]:
+    if depth > MAX_DEPTH:
+        raise Unreadable(f"parts nested more than {MAX_DEPTH} deep")
+    yield part
+    if part.is_multipart():
+        for inner in part.get_payload():
+            if isinstance(inner, Mail):
+                yield from _walk(inner, depth + 1)
+
+
+def _header(mail: Mail, name: str) -> str:
+    value = str(mail.get(name, ""))
+    try:
+        return str(make_header(decode_header(value)))[:500]
+    except (HeaderParseError, LookupError, UnicodeError, ValueError):
+        return value[:500]
+
+
+def _calendars(parts: list[Mail]) -> tuple[bytes, ...]:
+    """The calendar parts that are messages of their own: those with a METHOD in the calendar type, else in a file."""
+    typed = [_payload(part) for part in parts if part.get_content_type() in _CALENDAR_TYPES]
+    files = [_payload(part) for part in parts if _is_file(part)]
+    for found in (typed, files):
+        messages = [data for data in found if _METHOD.search(data)]
+        if messages:
+            return tuple(dict.fromkeys(messages))
+    return tuple(dict.fromkeys([*typed, *files]))[:1]
+
+
+def _is_file(part: Mail) -> bool:
+    named = (part.get_filename() or "").lower().endswith(".ics")
+    return part.get_content_type() == "application/ics" or (named and part.get_content_type() in _FILE_TYPES)
+
+
+def _payload(part: Mail) -> bytes:
+    """The decoded part as UTF-8, whatever charset it says; a wrong charset is read by what the bytes are."""
+    data = part.get_payload(decode=True)
+    if not isinstance(data, bytes):
+        return b""
+    charset = (part.get_content_charset() or "utf-8").lower()
+    if charset in ("utf-8", "us-ascii") or data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return decode(data).encode() if not data.isascii() else data
+    try:
+        return data.decode(charset).encode()
+    except (LookupError, UnicodeError):
+        return decode(data).encode()
+
+
+def _body(parts: list[Mail]) -> str:
+    plain = next((part for part in parts if part.get_content_type() == "text/plain"), None)
+    return decode(_payload(plain))[:100_000] if plain is not None else ""

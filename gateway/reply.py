@@ -1,0 +1,119 @@
+"""The answer to an invitation: an iMIP METHOD:REPLY (RFC 5546 3.2.3, RFC 6047). Pure.
+
+Rules of this file (each vendor's demand beside the line that meets it):
+- Exactly one ATTENDEE: two break Google. SEQUENCE as received: a raised one loses the organizer's next update.
+- ORGANIZER, UID and RECURRENCE-ID go back byte for byte: iCloud's token address and Google's UTC dates are matched.
+- Nothing that came from outside can add a header, a content line, or a part.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import encodebytes
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.header import Header
+from email.mime.base import MIMEBase
+from email.mime.multipart import MIMEMultipart
+from email.mime.nonmultipart import MIMENonMultipart
+from email.mime.text import MIMEText
+from email.utils import format_datetime, formataddr
+from typing import Final
+
+from icalendar.parser import Contentline, escape_char
+
+from gateway.ics import Block, Property
+
+PRODID: Final = "-//PAL gateway//invite//EN"
+MAX_SUBJECT: Final = 200  # characters of a title that reach a Subject
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_SUBJECTS: Final = {"ACCEPTED": "Accepted", "DECLINED": "Declined"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer: to whom, as whom, and the REPLY calendar with the sentence for people.
+
+    `recurrence_id` is the date it is for, None for a whole event. `key` is the same for the same answer to the same
+    version of an invitation, so that it is sent once.
+    """
+
+    uid: str
+    recurrence_id: datetime | None
+    partstat: str
+    comment: str
+    to: str
+    sender: str
+    sender_name: str
+    summary: str
+    calendar: str
+    in_reply_to: str
+    key: str
+
+
+def calendar_text(
+    event: Block, calendar: Block, *, attendee: str, name: str, partstat: str, comment: str, now: datetime
+) -> str:
+    """The REPLY for one VEVENT as received, CRLF and folded, with the VTIMEZONEs its dates name."""
+    echoed = [one for name_ in _ECHOED for one in event.all(name_)][: len(_ECHOED)]
+    lines = ["BEGIN:VCALENDAR", f"PRODID:{PRODID}", "VERSION:2.0", "CALSCALE:GREGORIAN", "METHOD:REPLY"]
+    lines += _zones(echoed, calendar)
+    lines += ["BEGIN:VEVENT", *(one.line for one in echoed)]
+    # Outlook and Google want the answering attendee as it was invited, and no other.
+    lines.append(f'ATTENDEE;PARTSTAT={partstat};CN="{clean(name).replace(chr(34), "")}":mailto:{attendee}')
+    lines.append(f"DTSTAMP:{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
+    if partstat == "DECLINED":
+        lines.append(f"COMMENT:{escape_char(clean(comment))}")
+    lines += ["REQUEST-STATUS:2.0;Success", "END:VEVENT", "END:VCALENDAR"]
+    return "".join(Contentline(line).to_ical().decode() + "\r\n" for line in lines)
+
+
+_ECHOED: Final = ("UID", "RECURRENCE-ID", "ORGANIZER", "SEQUENCE", "DTSTART", "DTEND", "DURATION", "SUMMARY")
+
+
+def _zones(echoed: list[Property], calendar: Block) -> list[str]:
+    """The message's own VTIMEZONEs of the dates that are echoed: a TZID without one is invalid (RFC 5545 3.6.5)."""
+    names = {one.params["TZID"].strip('"') for one in echoed if "TZID" in one.params}
+    lines: list[str] = []
+    for block in calendar.inner("VTIMEZONE"):
+        if block.text("TZID").strip('"') in names:
+            lines += block.lines()
+    return lines
+
+
+def render(reply: Reply, message_id: str, now: datetime) -> bytes:
+    """The whole mail, as bytes with CRLF. `message_id` with its angle brackets."""
+    outer = MIMEMultipart("mixed")
+    outer["From"] = formataddr((clean(reply.sender_name), reply.sender))
+    outer["To"] = reply.to
+    outer["Subject"] = Header(f"{_SUBJECTS[reply.partstat]}: {clean(reply.summary)[:MAX_SUBJECT]}", "utf-8").encode()
+    outer["Date"] = format_datetime(now.astimezone(UTC))
+    outer["Message-ID"] = message_id
+    if reply.in_reply_to:
+        outer["In-Reply-To"] = outer["References"] = reply.in_reply_to
+    outer["Auto-Submitted"] = "auto-replied"  # RFC 3834: whoever answers mail automatically leaves this one alone
+    alternative = MIMEMultipart("alternative")
+    alternative.attach(MIMEText(reply.comment + "\r\n", "plain", "utf-8"))
+    # Outlook needs method=REPLY in the MIME header, Google the charset.
+    alternative.attach(_part("text", "calendar", reply.calendar, method="REPLY", charset="UTF-8"))
+    outer.attach(alternative)
+    attachment = _part("application", "ics", reply.calendar, name="invite.ics")
+    attachment["Content-Disposition"] = 'attachment; filename="invite.ics"'
+    outer.attach(attachment)
+    return outer.as_bytes(policy=outer.policy.clone(linesep="\r\n"))
+
+
+def _part(main: str, sub: str, text: str, **params: str) -> MIMEBase:
+    part = MIMENonMultipart(main, sub, policy=None, **params)
+    part["Content-Transfer-Encoding"] = "base64"
+    part.set_payload(encodebytes(text.encode()).decode("ascii"))
+    return part
+
+
+def clean(text: str) -> str:
+    """Text from outside that may stand in a header or a line: no control or bidi characters, no encoded words.
+
+    An encoded word in a title put into our Subject makes a header of the attacker's choice in some parsers.
+    """
+    return _CONTROL.sub(" ", text).replace("=?", "= ?").strip()

@@ -1,0 +1,86 @@
+"""The connection to the store: SQLite by default, PostgreSQL by URL, one code path for both. Shell.
+
+Rules of this file:
+- SQLite: WAL, synchronous=FULL (250 means committed, also when the power goes), and every transaction begins
+  IMMEDIATE: the driver's default mode loses updates silently.
+- An instant is stored as UTC and comes back aware; a naive datetime is refused.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import DateTime, Engine, MetaData, create_engine, event
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+from sqlalchemy.types import TypeDecorator
+
+BUSY_SECONDS: Final = 10  # how long a SQLite writer waits for another before it answers "locked"
+_WAL_TRIES: Final = 50  # two processes that switch to WAL at once: one is told "locked" and asks again
+
+# Both rooms describe their tables in it, so one migration history holds them all.
+metadata = MetaData()
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, stored as UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def connect(url: str) -> Engine:
+    """An engine for a store URL: `sqlite:///PATH`, `sqlite://` (in memory), `postgresql://…`."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    in_memory = url in ("sqlite://", "sqlite:///:memory:")
+    arguments: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
+    engine = create_engine(
+        url,
+        # isolation_level None: the driver begins nothing by itself, `_begin_immediate` does.
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
+        **arguments,
+    )
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _on_connect(connection: Any, _: ConnectionPoolEntry) -> None:
+    for attempt in range(_WAL_TRIES):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError:
+            if attempt == _WAL_TRIES - 1:
+                raise
+            time.sleep(0.02)
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def is_disk_full(error: OperationalError) -> bool:
+    """Whether the store could not write because there is no room."""
+    text = str(error.orig).lower()
+    return "disk is full" in text or "no space left" in text

@@ -1,0 +1,143 @@
+"""Carrying joins out: claim, send, write the outcome. Shell.
+
+Rules of this file:
+- The attempt is committed before the request leaves, the outcome after. Whoever finds an attempt without an outcome
+  looks at the platform first and sends again only what is not there: late beats double.
+- What an answer means is decided in `retry`, which rows are due in the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Engine
+
+from scheduler import store
+from scheduler.clock import Alarm
+from scheduler.joins import Attendant, Join, JoinState, Policy, plan, refill_at
+from scheduler.platform import Platform, Refused, Started
+from scheduler.retry import Again, after_failure
+
+BATCH: Final = 50  # rows of one claim
+LEASE: Final = timedelta(seconds=60)  # longer than two time-outs of the platform
+REFILLS: Final = 100  # events of one transaction
+
+log = structlog.get_logger("joins")
+
+
+class Dispatcher:
+    """Sends what is due. `callback_url` makes the address at which the platform reports on a join."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        platform: Platform,
+        callback_url: Callable[[str], str],
+        now: Callable[[], datetime],
+        owner: str,
+        policy: Policy,
+    ) -> None:
+        self._engine = engine
+        self._platform = platform
+        self._callback_url = callback_url
+        self._now = now
+        self._owner = owner
+        self._policy = policy
+
+    async def run(self, alarm: Alarm) -> None:
+        """Work at every ring, until cancelled."""
+        while True:
+            await self.work()
+            alarm.set(await asyncio.to_thread(self._next_wake))
+            await alarm.wait()
+
+    async def work(self) -> int:
+        """Do all that is due now; how many joins that were."""
+        done = 0
+        while True:
+            refilled, claimed = await asyncio.to_thread(self._take)
+            await asyncio.gather(*(self._carry_out(join) for join in claimed))
+            done += len(claimed)
+            if len(claimed) < BATCH and refilled < REFILLS:
+                return done
+
+    def _take(self) -> tuple[int, list[Join]]:
+        now = self._now()
+        with self._engine.begin() as connection:
+            events = store.events_to_refill(connection, now, REFILLS)
+            for pal_id, event in events:
+                existing = store.load_joins(connection, pal_id, event.uid)
+                faces = {join.face_id for join in existing}
+                attendant = Attendant(pal_id, next(iter(faces), ""))
+                store.save_joins(connection, plan(event, existing, attendant, now, self._policy), existing)
+                store.save_event(connection, pal_id, event, refill_at(event, now, self._policy))
+            return len(events), store.claim(connection, now, self._owner, LEASE, BATCH)
+
+    def _next_wake(self) -> datetime | None:
+        with self._engine.begin() as connection:
+            return store.next_wake(connection)
+
+    async def _carry_out(self, join: Join) -> None:
+        if join.state is JoinState.LEAVING:
+            await self._leave(join)
+        elif self._now() >= join.until:
+            await self._settle(join, JoinState.MISSED, reason="ended-before-we-could-join")
+        else:
+            await self._send(join)
+
+    async def _send(self, join: Join) -> None:
+        callback_url = self._callback_url(join.id)
+        # A second attempt may follow one whose answer was lost.
+        found = await self._platform.find(callback_url) if join.attempt > 1 else None
+        answer = found if found is not None else await self._platform.start(join, callback_url)
+        if isinstance(answer, Started):
+            await self._settle(join, JoinState.STARTED, conversation_id=answer.conversation_id)
+            return
+        verdict = after_failure(
+            status=answer.status,
+            retry_after=answer.retry_after,
+            attempt=join.attempt,
+            now=self._now(),
+            until=join.until,
+        )
+        if isinstance(verdict, Again):
+            await self._settle(join, JoinState.PLANNED, wake_at=verdict.at, detail=answer.detail)
+        else:
+            await self._settle(join, JoinState.FAILED, reason=verdict.reason, detail=answer.detail)
+
+    async def _leave(self, join: Join) -> None:
+        conversation_id = join.conversation_id
+        answer: Started | Refused | None = None
+        if conversation_id is None:
+            answer = await self._platform.find(self._callback_url(join.id))
+            conversation_id = answer.conversation_id if isinstance(answer, Started) else None
+        if conversation_id is not None:
+            answer = await self._platform.end(conversation_id)
+        if isinstance(answer, Refused) and self._now() < join.until:
+            await self._settle(join, JoinState.LEAVING, wake_at=self._now() + LEASE / 4, detail=answer.detail)
+        else:
+            await self._settle(join, JoinState.CANCELLED, conversation_id=conversation_id)
+
+    async def _settle(
+        self, join: Join, state: JoinState, *, wake_at: datetime | None = None, detail: str = "", **values: Any
+    ) -> None:
+        def write() -> bool:
+            with self._engine.begin() as connection:
+                return store.settle(connection, join, state=state, wake_at=wake_at, **values)
+
+        ours = await asyncio.to_thread(write)
+        fate = state.value if ours else "lost-to-another"
+        late = (self._now() - join.at).total_seconds()
+        log.info(
+            f"join {fate}",
+            join=join.id,
+            pal=join.pal_id,
+            url=join.url,
+            starts=join.starts.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            late=round(late, 2),
+            **{key: value for key, value in (*values.items(), ("again_at", wake_at), ("detail", detail)) if value},
+        )

@@ -1,0 +1,118 @@
+"""What an event is, as it binds one PAL: a master, its overrides, and the version of each. Pure values.
+
+Rules of this file:
+- Times are kept as wall clock + zone, so that new time-zone data can be applied to what is planned.
+- A cancelled series or date stays as a component that is not `attending`: it is the tombstone that keeps an older
+  message from bringing it back (RFC 5546 2.1.5, 5.2.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from scheduler.recurrence import Rule
+from scheduler.zones import Zone
+
+
+@dataclass(frozen=True, order=True)
+class Revision:
+    """Which message about a component is newer: SEQUENCE first, then DTSTAMP in UTC (RFC 5546 2.1.5)."""
+
+    sequence: int
+    dtstamp: datetime
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long an occurrence lasts: days on the calendar, then exact seconds (RFC 5545 3.3.6, 3.8.2.5)."""
+
+    days: int = 0
+    seconds: int = 0
+
+    def end(self, start: datetime, zone: Zone) -> datetime:
+        """The end (UTC) of what starts at a wall clock in a zone."""
+        return zone.instant(start + timedelta(days=self.days)) + timedelta(seconds=self.seconds)
+
+
+@dataclass(frozen=True)
+class Added:
+    """An RDATE: an instant (UTC), with its own length when it was a PERIOD."""
+
+    start: datetime
+    length: Length | None = None
+
+
+@dataclass(frozen=True)
+class Component:
+    """One VEVENT as it binds the PAL: the master (no recurrence_id) or the override of one date.
+
+    `start` is a naive wall clock in `zone`. `url` is the canonical link the PAL can join, None when there is none;
+    `platform` is also known for a link that cannot be joined. `this_and_future` is RANGE=THISANDFUTURE.
+    `partstat` is the PAL's own, as the organizer has it. `notes` are remarks for `explain`.
+    Of a master, `timed` is the revision that set its present times. An override older than that is `dormant`:
+    remembered, so that messages may come in any order, but not in force (RFC 5546 4.4.7).
+    """
+
+    revision: Revision
+    start: datetime
+    zone: Zone
+    length: Length = Length()
+    all_day: bool = False
+    recurrence_id: datetime | None = None
+    recurrence_day: date | None = None  # set when RECURRENCE-ID named a day and no time
+    this_and_future: bool = False
+    rules: tuple[Rule, ...] = ()
+    added: tuple[Added, ...] = ()
+    excluded: frozenset[datetime] = frozenset()
+    excluded_days: frozenset[date] = frozenset()
+    timed: Revision | None = None
+    dormant: bool = False
+    attending: bool = True
+    listed: bool = True  # the PAL is an ATTENDEE, not only reached by the envelope
+    summary: str = ""
+    url: str | None = None
+    platform: str | None = None
+    partstat: str = "NEEDS-ACTION"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def timing(self) -> tuple[object, ...]:
+        """What makes an edit a reschedule; the extent of the rules (COUNT, UNTIL) is not in it."""
+        rules = tuple(_without_extent(rule) for rule in self.rules)
+        return (self.start, self.zone, self.all_day, rules, self.added)
+
+
+def _without_extent(rule: Rule) -> tuple[object, ...]:
+    names = [name for name in rule.__dataclass_fields__ if name not in ("count", "until", "last")]
+    return tuple(getattr(rule, name) for name in names)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The last PARTSTAT we sent for the series (recurrence_id None) or for one date."""
+
+    recurrence_id: datetime | None
+    partstat: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """All that one PAL knows of one UID. `owner` is the sender that the first invitation pinned, None if unknown."""
+
+    uid: str
+    organizer: str
+    owner: str | None = None
+    master: Component | None = None
+    overrides: tuple[Component, ...] = ()
+    answers: tuple[Answer, ...] = ()
+
+    @property
+    def in_force(self) -> tuple[Component, ...]:
+        """The overrides that count."""
+        return tuple(one for one in self.overrides if not one.dormant)
+
+    def answer(self, recurrence_id: datetime | None) -> str | None:
+        """What was answered for one date, or for the series if that date has no answer of its own."""
+        said = {answer.recurrence_id: answer.partstat for answer in self.answers}
+        return said.get(recurrence_id, said.get(None))

@@ -1,0 +1,241 @@
+"""Joins: what a join is, its states, and `plan`: which joins an event owes. Pure.
+
+    planned -> claimed -> started -> joined -> ended
+       |          |          |         |
+       |          |          +---------+--> leaving -> cancelled   the occurrence is gone, the call still runs
+       +----------+--> cancelled | missed | failed
+
+Rules of this file:
+- One live row per occurrence. A join that was never sent moves with its occurrence and keeps its id; one that is in
+  a call stays, or leaves and is followed by a new row.
+- `wake_at` is the next instant at which something must be done for a row; None: nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from hashlib import blake2b
+from itertools import count
+
+from scheduler.event import Event
+from scheduler.occurrences import Occurrence, expand, is_excluded, next_occurrence
+
+
+class JoinState(StrEnum):
+    PLANNED = "planned"  # waits for its instant
+    CLAIMED = "claimed"  # a process is sending it; the lease ends at wake_at
+    STARTED = "started"  # the platform took it
+    JOINED = "joined"  # the platform says that the PAL is in the call
+    LEAVING = "leaving"  # not wanted any more, its conversation is still to be ended
+    ENDED = "ended"  # the call is over
+    CANCELLED = "cancelled"  # the occurrence was cancelled or moved away
+    MISSED = "missed"  # the occurrence ended before it could be sent
+    FAILED = "failed"  # the platform refused it for good
+
+
+SENT = frozenset({JoinState.CLAIMED, JoinState.STARTED, JoinState.JOINED})
+LIVE = SENT | {JoinState.PLANNED}
+SETTLED = frozenset({JoinState.ENDED, JoinState.MISSED, JoinState.FAILED})
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When to join. The specification says one minute before the start."""
+
+    lead: timedelta = timedelta(seconds=60)
+    horizon: timedelta = timedelta(days=60)  # how far ahead joins of a series are written down
+    open_end: timedelta = timedelta(hours=1)  # how long an event without an end counts as running
+
+
+@dataclass(frozen=True)
+class Join:
+    """A complete order: who goes where, when, and until when. Instants are UTC."""
+
+    id: str
+    pal_id: str
+    face_id: str
+    uid: str
+    recurrence_id: datetime
+    starts: datetime
+    ends: datetime
+    at: datetime
+    until: datetime  # from here on it is too late to join
+    url: str
+    name: str
+    state: JoinState = JoinState.PLANNED
+    reason: str | None = None
+    wake_at: datetime | None = None
+    attempt: int = 0
+    owner: str | None = None
+    conversation_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Attendant:
+    """The PAL as a join needs it."""
+
+    pal_id: str
+    face_id: str
+
+
+def plan(
+    event: Event, existing: tuple[Join, ...], attendant: Attendant, now: datetime, policy: Policy
+) -> tuple[Join, ...]:
+    """The rows to write so that the joins match the event: new ones, and existing ones that change."""
+    before = {join.id: join for join in existing}
+    planner = _Planner(event, existing, attendant, now, policy)
+    planner.run()
+    return tuple(join for join in planner.rows.values() if before.get(join.id) != join)
+
+
+def too_late(one: Occurrence, policy: Policy) -> datetime:
+    """From when on it is too late to join: the end, or `open_end` after the start of what ends as it starts."""
+    return one.ends if one.ends > one.starts else one.starts + policy.open_end
+
+
+def ahead(event: Event, now: datetime, policy: Policy) -> Occurrence | None:
+    """The first occurrence that is not over, joinable or not, None when all is past."""
+    running = expand(event, now - policy.open_end, now)
+    unfinished = [one for one in running if too_late(one, policy) > now]
+    return unfinished[0] if unfinished else next_occurrence(event, now)
+
+
+def refill_at(event: Event, now: datetime, policy: Policy) -> datetime | None:
+    """When the event is to be planned further, None when nothing lies beyond the horizon.
+
+    A tenth of the horizon late on purpose, so that a daily series is not planned anew every day.
+    """
+    beyond = next_occurrence(event, now + policy.horizon)
+    if beyond is None:
+        return None
+    return max(now, beyond.starts - policy.horizon) + policy.horizon / 10
+
+
+class _Planner:
+    """One run of `plan`: what it was given, and the rows it has written so far."""
+
+    def __init__(
+        self, event: Event, existing: tuple[Join, ...], attendant: Attendant, now: datetime, policy: Policy
+    ) -> None:
+        self.event = event
+        self.existing = existing
+        self.attendant = attendant
+        self.now = now
+        self.policy = policy
+        self.rows: dict[str, Join] = {}
+
+    def run(self) -> None:
+        # A row whose occurrence is over is the clock's: an edit of past dates changes nothing.
+        held = {j.recurrence_id: j for j in self.existing if j.state in LIVE and j.until > self.now}
+        wanted = self._wanted(held)
+        for recurrence_id in sorted(wanted.keys() & held.keys()):
+            self._follow(held.pop(recurrence_id), wanted.pop(recurrence_id))
+        self._reschedule(held, wanted)
+        for join in held.values():
+            self._drop(join, "cancelled")
+        for one in _by_start(wanted):
+            self._add(one)
+
+    def _wanted(self, held: dict[datetime, Join]) -> dict[datetime, Occurrence]:
+        """Joinable occurrences that are not over: up to the horizon, always the next one, and those that have rows."""
+        horizon = self.now + self.policy.horizon
+        reach = max([horizon, *(join.starts + timedelta(seconds=1) for join in held.values())])
+        found = {
+            one.recurrence_id: one
+            for one in expand(self.event, self.now - self.policy.open_end, reach)
+            if one.component.url
+            and too_late(one, self.policy) > self.now
+            and (one.starts < horizon or one.recurrence_id in held)
+        }
+        following = None if found else ahead(self.event, self.now, self.policy)
+        if following is not None and following.component.url:
+            found[following.recurrence_id] = following
+        return found
+
+    def _reschedule(self, held: dict[datetime, Join], wanted: dict[datetime, Occurrence]) -> None:
+        """A reschedule changes the original starts: rows that lost their occurrence follow those without a row."""
+        homeless = sorted(rid for rid in held if not is_excluded(self.event, rid))
+        for recurrence_id, one in zip(homeless, _by_start(wanted), strict=False):
+            del wanted[one.recurrence_id]
+            self._follow(held.pop(recurrence_id), one)
+
+    def _follow(self, join: Join, one: Occurrence) -> None:
+        """The occurrence of this row is still there, perhaps moved or with another link."""
+        moved = self._placed(join, one)
+        if join.state in SENT and (moved.url != join.url or moved.at > max(self.now, join.at)):
+            self._drop(join, "rescheduled")
+            self._fresh(one)
+        else:
+            self.rows[join.id] = moved
+
+    def _placed(self, join: Join, one: Occurrence) -> Join:
+        at = one.starts - self.policy.lead
+        # A retry under way keeps its own instant, unless the occurrence moved.
+        due = join.state is JoinState.PLANNED and (at != join.at or not join.attempt)
+        return replace(
+            join,
+            face_id=self.attendant.face_id,
+            recurrence_id=one.recurrence_id,
+            starts=one.starts,
+            ends=one.ends,
+            at=at,
+            until=too_late(one, self.policy),
+            url=one.component.url or "",
+            name=one.component.summary,
+            wake_at=at if due else join.wake_at,
+        )
+
+    def _drop(self, join: Join, reason: str) -> None:
+        if join.state is JoinState.PLANNED:
+            self.rows[join.id] = replace(join, state=JoinState.CANCELLED, reason=reason, wake_at=None)
+        else:
+            # A claimed one may be on its way: its sender finds it leaving when it writes the outcome.
+            wake_at = join.wake_at if join.state is JoinState.CLAIMED else self.now
+            self.rows[join.id] = replace(join, state=JoinState.LEAVING, reason=reason, wake_at=wake_at)
+
+    def _add(self, one: Occurrence) -> None:
+        """An occurrence without a live row: left alone if it was settled, brought back if it was cancelled unsent."""
+        past = [j for j in self.existing if j.recurrence_id == one.recurrence_id and j.state not in LIVE]
+        unsent = [j for j in past if j.state is JoinState.CANCELLED and not j.attempt]
+        if any(j.state in SETTLED and (j.starts, j.url) == (one.starts, one.component.url) for j in past):
+            return
+        if unsent:
+            revived = replace(unsent[-1], state=JoinState.PLANNED, reason=None)
+            self.rows[revived.id] = self._placed(revived, one)
+        else:
+            self._fresh(one)
+
+    def _fresh(self, one: Occurrence) -> None:
+        at = one.starts - self.policy.lead
+        join = Join(
+            id=self._new_id(one.recurrence_id),
+            pal_id=self.attendant.pal_id,
+            face_id=self.attendant.face_id,
+            uid=self.event.uid,
+            recurrence_id=one.recurrence_id,
+            starts=one.starts,
+            ends=one.ends,
+            at=at,
+            until=too_late(one, self.policy),
+            url=one.component.url or "",
+            name=one.component.summary,
+            wake_at=at,
+        )
+        self.rows[join.id] = join
+
+    def _new_id(self, recurrence_id: datetime) -> str:
+        """The same order has the same id wherever it is planned, so two processes cannot plan it twice."""
+        taken = {join.id for join in self.existing} | self.rows.keys()
+        for number in count():
+            parts = (self.attendant.pal_id, self.event.uid, recurrence_id.astimezone(UTC).isoformat(), str(number))
+            digest = blake2b("\n".join(parts).encode("utf-8", "surrogatepass"), digest_size=10)
+            join_id = "j" + digest.hexdigest()
+            if join_id not in taken:
+                return join_id
+        raise AssertionError("count() does not end")
+
+
+def _by_start(wanted: dict[datetime, Occurrence]) -> list[Occurrence]:
+    return sorted(wanted.values(), key=lambda one: (one.starts, one.recurrence_id))

@@ -1,0 +1,195 @@
+"""When an event occurs: `expand` turns a master and its overrides into instants. Pure.
+
+Rules of this file:
+- Rules run in wall-clock time of DTSTART's zone and are converted last (RFC 5545 3.8.5.3).
+- An occurrence is known by the instant of its original start, never by text (RFC 5545 3.8.4.4).
+- The window bounds the work: nothing here depends on how old or how endless a series is.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from scheduler.event import Component, Event, Length
+from scheduler.recurrence import wall_clocks
+from scheduler.zones import Zone
+
+MAX_OCCURRENCES = 5000  # of one expansion: hourly for 200 days; past that a window is cut short
+_SLACK = timedelta(days=2)  # wall clocks and instants differ by at most 26 hours
+_LOOK_AHEAD = (timedelta(days=40), timedelta(days=400), timedelta(days=3700))
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """One date: the instant it stands for, when it takes place (UTC), and the component that describes it."""
+
+    recurrence_id: datetime
+    starts: datetime
+    ends: datetime
+    component: Component
+
+
+def expand(event: Event, after: datetime, before: datetime) -> list[Occurrence]:
+    """The occurrences the PAL attends that end after `after` and start before `before` (UTC), by start.
+
+    One that ends as it starts counts from its start. Cancelled dates are left out.
+    """
+    found = [one for one in _all(event, after, before) if _within(one, after, before)]
+    return sorted(found, key=lambda one: (one.starts, one.recurrence_id))[:MAX_OCCURRENCES]
+
+
+def next_occurrence(event: Event, after: datetime) -> Occurrence | None:
+    """The first occurrence that ends after `after`, looking ten years ahead; None when there is none."""
+    for reach in _LOOK_AHEAD:
+        found = expand(event, after, after + reach)
+        if found:
+            return found[0]
+    return None
+
+
+def occurs_at(master: Component, recurrence_id: datetime, day_only: bool = False) -> bool:
+    """Whether the rule, DTSTART or an RDATE gives this original start (or one on its day) and no EXDATE takes it."""
+    reach = timedelta(days=1) if day_only else timedelta(seconds=1)
+    found = _instants(master, recurrence_id, recurrence_id + reach)
+    return any(day_only or instant == recurrence_id for instant, _, _ in found)
+
+
+def is_excluded(event: Event, recurrence_id: datetime) -> bool:
+    """Whether the organizer took this date out: an EXDATE, or a cancelled override."""
+    own = [one for one in _singles(event) if one.recurrence_id == recurrence_id]
+    override = own[0] if own else _latest(_ranges(event), recurrence_id)
+    if override is not None:
+        return not override.attending
+    master = event.master
+    return master is not None and (not master.attending or _excluded(master, recurrence_id))
+
+
+def _within(one: Occurrence, after: datetime, before: datetime) -> bool:
+    return one.starts < before and (one.ends > after or one.starts >= after)
+
+
+def _all(event: Event, after: datetime, before: datetime) -> Iterator[Occurrence]:
+    singles, ranges = _singles(event), _ranges(event)
+    named, days = {one.recurrence_id for one in singles}, _named_by_day(event)
+    for instant, wall, length in _series(event, ranges, after, before):
+        if instant in named or wall.date() in days:
+            continue
+        yield from _regular(event, ranges, instant, wall, length)
+    for one in singles:
+        if one.attending:
+            yield _own(one)
+
+
+def _named_by_day(event: Event) -> frozenset[object]:
+    """Days of a timed series that an override names by date alone, as old Exchange does."""
+    master = event.master
+    if master is None or master.all_day:
+        return frozenset()
+    return frozenset(one.recurrence_day for one in event.in_force if one.recurrence_day is not None)
+
+
+def _singles(event: Event) -> list[Component]:
+    return [one for one in event.in_force if not one.this_and_future]
+
+
+def _ranges(event: Event) -> list[Component]:
+    return [one for one in event.in_force if one.this_and_future]
+
+
+def _series(
+    event: Event, ranges: list[Component], after: datetime, before: datetime
+) -> list[tuple[datetime, datetime, Length | None]]:
+    """The master's dates that can fall into the window once their length and shift are applied."""
+    if event.master is None or not event.master.attending:
+        return []
+    lengths = [one.length for one in (event.master, *ranges)]
+    lengths += [added.length for added in event.master.added if added.length is not None]
+    reach = max(timedelta(days=length.days, seconds=length.seconds) for length in lengths)
+    shifts = [abs(_shift(one)) for one in ranges]
+    slack = _SLACK + max(shifts, default=timedelta())
+    return _instants(event.master, _minus(after, reach + slack), _plus(before, slack))
+
+
+def _minus(instant: datetime, span: timedelta) -> datetime:
+    try:
+        return instant - span
+    except OverflowError:
+        return datetime.min.replace(tzinfo=instant.tzinfo) + _SLACK
+
+
+def _plus(instant: datetime, span: timedelta) -> datetime:
+    try:
+        return instant + span
+    except OverflowError:
+        return datetime.max.replace(tzinfo=instant.tzinfo) - _SLACK
+
+
+def _instants(master: Component, after: datetime, before: datetime) -> list[tuple[datetime, datetime, Length | None]]:
+    """(original start, its wall clock, own length if any) of the recurrence set, EXDATEs taken out."""
+    found: dict[datetime, tuple[datetime, Length | None]] = {}
+    for wall, instant in _ruled(master, after, before):
+        found.setdefault(instant, (wall, None))
+    for added in master.added:
+        found.setdefault(added.start, (master.zone.wall(added.start), added.length))
+    return [
+        (instant, wall, length)
+        for instant, (wall, length) in found.items()
+        if after <= instant < before and not _excluded(master, instant)
+    ]
+
+
+def _ruled(master: Component, after: datetime, before: datetime) -> Iterator[tuple[datetime, datetime]]:
+    # DTSTART is an occurrence whether or not the rule matches it, or ends before it (RFC 5545 3.8.5.3).
+    yield master.start, master.zone.instant(master.start)
+    low, high = master.zone.wall(after) - _SLACK, master.zone.wall(before) + _SLACK
+    for rule in master.rules:
+        for number, wall in enumerate(wall_clocks(rule, master.start, low, high)):
+            instant = master.zone.instant(wall)
+            if number > 2 * MAX_OCCURRENCES or (rule.until is not None and instant > rule.until):
+                break
+            yield wall, instant
+
+
+def _excluded(master: Component, instant: datetime) -> bool:
+    if instant in master.excluded:
+        return True
+    return bool(master.excluded_days) and master.zone.wall(instant).date() in master.excluded_days
+
+
+def _regular(
+    event: Event, ranges: list[Component], instant: datetime, wall: datetime, length: Length | None
+) -> Iterator[Occurrence]:
+    """A date of the series, as the master or the THISANDFUTURE override in force for it has it."""
+    assert event.master is not None  # noqa: S101  only called for a series
+    component = _latest(ranges, instant) or event.master
+    if not component.attending:
+        return
+    zone: Zone = component.zone
+    if component.this_and_future:
+        wall = zone.wall(instant) + _shift(component)
+        length = None
+    starts = zone.instant(wall)
+    ends = (length or component.length).end(wall, zone)
+    yield Occurrence(instant, starts, max(starts, ends), component)
+
+
+def _latest(ranges: list[Component], instant: datetime) -> Component | None:
+    known = sorted((one.recurrence_id, index) for index, one in enumerate(ranges) if one.recurrence_id)
+    at = bisect_right(known, (instant, len(ranges))) - 1
+    return ranges[known[at][1]] if at >= 0 else None
+
+
+def _shift(component: Component) -> timedelta:
+    """By how much a THISANDFUTURE override moves its dates, on the wall clock (RFC 5545 3.2.13)."""
+    if component.recurrence_id is None or not component.attending:
+        return timedelta()
+    return component.start - component.zone.wall(component.recurrence_id)
+
+
+def _own(component: Component) -> Occurrence:
+    starts = component.zone.instant(component.start)
+    ends = component.length.end(component.start, component.zone)
+    return Occurrence(component.recurrence_id or starts, starts, max(starts, ends), component)

@@ -1,0 +1,255 @@
+"""Events and joins in the database: all SQL of this room. Shell.
+
+Rules of this file:
+- Every function works in the caller's transaction; nothing here begins or commits.
+- Rows are claimed by one UPDATE with SKIP LOCKED: SQLAlchemy leaves the clause out on SQLite, where BEGIN IMMEDIATE
+  does the same. What a claim writes later is fenced by owner and attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    Row,
+    String,
+    Table,
+    Text,
+    case,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from scheduler.database import UtcDateTime, metadata
+from scheduler.event import Event
+from scheduler.joins import LIVE, SENT, Join, JoinState
+
+events = Table(
+    "events",
+    metadata,
+    Column("pal_id", String, primary_key=True),
+    Column("uid", Text, primary_key=True),
+    Column("event", JSON, nullable=False),
+    Column("refill_at", UtcDateTime),  # when its joins are to be planned further; NULL: never again
+    Index("events_refill", "refill_at"),
+)
+
+joins = Table(
+    "joins",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("pal_id", String, nullable=False),
+    Column("face_id", String, nullable=False),
+    Column("uid", Text, nullable=False),
+    Column("recurrence_id", UtcDateTime, nullable=False),
+    Column("starts", UtcDateTime, nullable=False),
+    Column("ends", UtcDateTime, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", Text),
+    Column("wake_at", UtcDateTime),  # when something is to be done for it; NULL: nothing
+    Column("attempt", Integer, nullable=False),
+    Column("owner", String),
+    Column("conversation_id", String),
+    Index("joins_event", "pal_id", "uid"),
+    Index("joins_starts", "starts"),
+)
+# Only rows that wait for something are in it: the clock's question costs the same however many are settled.
+Index(
+    "joins_wake",
+    joins.c.wake_at,
+    sqlite_where=joins.c.wake_at.is_not(None),
+    postgresql_where=joins.c.wake_at.is_not(None),
+)
+
+# What the plan writes; the rest of a row is the dispatcher's.
+PLANNED_COLUMNS: Final = (
+    "face_id", "recurrence_id", "starts", "ends", "at", "until", "url", "name", "state", "reason", "wake_at",
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _event_codec() -> TypeAdapter[Event]:
+    return TypeAdapter(Event)
+
+
+def load_event(connection: Connection, pal_id: str, uid: str) -> Event | None:
+    """What a PAL knows of a UID, its row locked until the transaction ends."""
+    query = select(events.c.event).where(events.c.pal_id == pal_id, events.c.uid == uid).with_for_update()
+    row = connection.execute(query).first()
+    return _event_codec().validate_python(row.event) if row is not None else None
+
+
+def save_event(connection: Connection, pal_id: str, event: Event, refill_at: datetime | None) -> None:
+    """Write an event; two processes that write a new one at once: the second fails with IntegrityError."""
+    values = {"event": _event_codec().dump_python(event, mode="json"), "refill_at": refill_at}
+    changed = connection.execute(
+        update(events).where(events.c.pal_id == pal_id, events.c.uid == event.uid).values(values)
+    )
+    if changed.rowcount == 0:
+        connection.execute(insert(events).values(pal_id=pal_id, uid=event.uid, **values))
+
+
+def events_to_refill(connection: Connection, now: datetime, limit: int) -> list[tuple[str, Event]]:
+    """Events whose joins are to be planned further, with their PAL, locked."""
+    query = (
+        select(events.c.pal_id, events.c.event)
+        .where(events.c.refill_at <= now)
+        .order_by(events.c.refill_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [(row.pal_id, _event_codec().validate_python(row.event)) for row in connection.execute(query)]
+
+
+def load_joins(connection: Connection, pal_id: str, uid: str) -> tuple[Join, ...]:
+    """All joins of an event for a PAL, by start, locked against the dispatcher."""
+    query = (
+        select(joins)
+        .where(joins.c.pal_id == pal_id, joins.c.uid == uid)
+        .order_by(joins.c.starts, joins.c.id)
+        .with_for_update()
+    )
+    return tuple(_join(row) for row in connection.execute(query))
+
+
+def save_joins(connection: Connection, rows: Iterable[Join], existing: Iterable[Join]) -> None:
+    """Write what `plan` returned, given the rows it was made from."""
+    known = {join.id for join in existing}
+    fresh = [_values(join) for join in rows if join.id not in known]
+    if fresh:
+        connection.execute(insert(joins), fresh)
+    for join in rows:
+        if join.id in known:
+            values = {name: value for name, value in _values(join).items() if name in PLANNED_COLUMNS}
+            connection.execute(update(joins).where(joins.c.id == join.id).values(values))
+
+
+def claim(connection: Connection, now: datetime, owner: str, lease: timedelta, limit: int) -> list[Join]:
+    """Take up to `limit` rows whose instant has come; they are ours until now + lease.
+
+    A planned row becomes claimed; one that is leaving stays so. Each claim counts as an attempt.
+    """
+    due = (
+        select(joins.c.id)
+        .where(joins.c.wake_at <= now)
+        .order_by(joins.c.wake_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = (
+        update(joins)
+        .where(joins.c.id.in_(due))
+        .values(
+            owner=owner,
+            attempt=joins.c.attempt + 1,
+            wake_at=now + lease,
+            state=case((joins.c.state == JoinState.PLANNED, JoinState.CLAIMED), else_=joins.c.state),
+        )
+        .returning(joins)
+    )
+    return sorted((_join(row) for row in connection.execute(taken)), key=lambda join: join.at)
+
+
+def settle(
+    connection: Connection, claimed: Join, *, state: JoinState, wake_at: datetime | None = None, **values: Any
+) -> bool:
+    """Write what came of a claim; False when it is no longer ours (the lease ran out, another took it).
+
+    A row that was dropped while we were at it stays leaving, and is looked at again at once.
+    """
+    leaving = (joins.c.state == JoinState.LEAVING) & (claimed.state != JoinState.LEAVING)
+    changed = connection.execute(
+        update(joins)
+        .where(joins.c.id == claimed.id, joins.c.owner == claimed.owner, joins.c.attempt == claimed.attempt)
+        .values(
+            state=case((leaving, JoinState.LEAVING), else_=state),
+            wake_at=case((leaving, claimed.at), else_=wake_at),
+            **values,
+        )
+    )
+    return changed.rowcount == 1
+
+
+def observe(connection: Connection, join_id: str, state: JoinState, reason: str | None = None) -> bool:
+    """What the platform says of a call under way. False for a join that is unknown or settled already."""
+    possible = SENT | {JoinState.LEAVING}
+    if state is JoinState.JOINED:
+        possible -= {JoinState.LEAVING}
+    changed = connection.execute(
+        update(joins)
+        .where(joins.c.id == join_id, joins.c.state.in_(sorted(possible)))
+        .values(
+            state=case((joins.c.state == JoinState.LEAVING, JoinState.CANCELLED), else_=state),
+            reason=func.coalesce(reason, joins.c.reason),
+            wake_at=None,
+        )
+    )
+    return changed.rowcount == 1
+
+
+def next_wake(connection: Connection) -> datetime | None:
+    """The earliest instant at which a join or a refill is due."""
+    earliest = [
+        connection.execute(select(func.min(joins.c.wake_at)).where(joins.c.wake_at.is_not(None))).scalar(),
+        connection.execute(select(func.min(events.c.refill_at))).scalar(),
+    ]
+    return min((one for one in earliest if one is not None), default=None)
+
+
+def find_joins(
+    connection: Connection, *, pal_id: str | None = None, states: Iterable[str] = (), limit: int = 1000
+) -> list[Join]:
+    """Joins by PAL and state, by start."""
+    query = select(joins).order_by(joins.c.starts, joins.c.id).limit(limit)
+    if pal_id is not None:
+        query = query.where(joins.c.pal_id == pal_id)
+    wanted = list(states)
+    if wanted:
+        query = query.where(joins.c.state.in_(wanted))
+    return [_join(row) for row in connection.execute(query)]
+
+
+def get_join(connection: Connection, join_id: str) -> Join | None:
+    """One join by its id."""
+    row = connection.execute(select(joins).where(joins.c.id == join_id)).first()
+    return _join(row) if row is not None else None
+
+
+def forget_pal(connection: Connection, pal_id: str, now: datetime) -> int:
+    """Cancel all that is planned for a PAL and let its running calls end; how many joins that were."""
+    planned = connection.execute(
+        update(joins)
+        .where(joins.c.pal_id == pal_id, joins.c.state == JoinState.PLANNED)
+        .values(state=JoinState.CANCELLED, reason="pal-removed", wake_at=None)
+    )
+    running = connection.execute(
+        update(joins)
+        .where(joins.c.pal_id == pal_id, joins.c.state.in_(sorted(LIVE)))
+        .values(state=JoinState.LEAVING, reason="pal-removed", wake_at=now)
+    )
+    connection.execute(update(events).where(events.c.pal_id == pal_id).values(refill_at=None))
+    return planned.rowcount + running.rowcount
+
+
+def _values(join: Join) -> dict[str, Any]:
+    return {column.name: getattr(join, column.name) for column in joins.columns}
+
+
+def _join(row: Row[Any]) -> Join:
+    values = dict(row._mapping)
+    return Join(**{**values, "state": JoinState(values["state"])})
