@@ -65,17 +65,13 @@ def classify(url: str, *, jitsi_hosts: frozenset[str] = _NO_HOSTS) -> Link | Non
     return None
 
 
-def candidates(
-    fields: Iterable[tuple[str, str]], *, jitsi_hosts: frozenset[str] = _NO_HOSTS
-) -> tuple[Candidate, ...]:
+def candidates(fields: Iterable[tuple[str, str]], *, jitsi_hosts: frozenset[str] = _NO_HOSTS) -> tuple[Candidate, ...]:
     """(name, text) pairs in any order, unfolded and unescaped -> every link with its field: best field first,
     then order of appearance, the same link of the same field once. Fields not in FIELDS are ignored."""
     texts: dict[str, list[str]] = {name: [] for name in FIELDS}
     for name, value in fields:
         texts.get(name.upper(), []).append(value)
-    return tuple(
-        Candidate(name, link) for name in FIELDS for link in _links(name, "\n".join(texts[name]), jitsi_hosts)
-    )
+    return tuple(Candidate(name, link) for name in FIELDS for link in _links(name, "\n".join(texts[name]), jitsi_hosts))
 
 
 def choose(found: tuple[Candidate, ...], joinable: frozenset[str]) -> Candidate | None:

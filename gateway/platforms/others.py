@@ -45,9 +45,7 @@ def _row(
     fragment: str = "",
 ) -> Platform:
     """A row in words: lists are separated by spaces; `below` names domains whose subdomains count."""
-    read = Row(
-        name, re.compile(path), frozenset(pages.split()), query, re.compile(fragment) if fragment else None
-    )
+    read = Row(name, re.compile(path), frozenset(pages.split()), query, re.compile(fragment) if fragment else None)
     suffixes = tuple(f".{domain}" for domain in below.split())
     return Platform(name, frozenset(hosts.split()), read, suffixes, frozenset(not_hosts.split()))
 

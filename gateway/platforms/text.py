@@ -33,9 +33,7 @@ _URL = re.compile(
 _LIST = re.compile(r"[,;](?=https?://)", re.IGNORECASE)
 _ASCII = re.compile(r"[!-~]*")
 # Soft hyphen, zero widths, direction marks, word joiners, byte order mark.
-_INVISIBLE = "".join(
-    map(chr, (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF))
-)
+_INVISIBLE = "".join(map(chr, (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF)))
 _TRAILING = ").,;:!?]}>'*" + _INVISIBLE
 _LATIN = re.compile(f"[\u00c0-\u024f{_INVISIBLE}]")
 

@@ -33,11 +33,7 @@ def coords(fields: dict[str, object], *, encode: bool = False) -> str:
 
 
 def launcher(path: str) -> str:
-    return (
-        "https://teams.microsoft.com/dl/launcher/launcher.html?url="
-        + path
-        + "&type=meetup-join&directDl=true"
-    )
+    return "https://teams.microsoft.com/dl/launcher/launcher.html?url=" + path + "&type=meetup-join&directDl=true"
 
 
 ROOMS = [
@@ -341,9 +337,7 @@ class TestWrappers:
 
     def test_proofpoint_3_run_of_characters(self) -> None:
         hidden = base64.urlsafe_b64encode(b"abc-defg").decode().rstrip("=")
-        wrapped = (
-            f"https://urldefense.com/v3/__https:/meet.google.com/**G-hij__;{hidden}!!A!b$"  # G: a run of 8
-        )
+        wrapped = f"https://urldefense.com/v3/__https:/meet.google.com/**G-hij__;{hidden}!!A!b$"  # G: a run of 8
         assert classify(wrapped) == Link("google_meet", MEET, room=True)
 
     @pytest.mark.parametrize(
@@ -467,16 +461,12 @@ class TestText:
     def test_active_and_hidden_content_counts_for_nothing(self, text: str) -> None:
         assert found(text) == []
 
-    @pytest.mark.parametrize(
-        "text", ["&#99999999999999999999;", "&#" + "9" * 9000 + ";", "&#xD800;", "\ud800 <a"]
-    )
+    @pytest.mark.parametrize("text", ["&#99999999999999999999;", "&#" + "9" * 9000 + ";", "&#xD800;", "\ud800 <a"])
     def test_odd_characters_do_not_raise(self, text: str) -> None:
         assert found(f"{text} {MEET}") == [MEET]
 
     def test_entities_are_decoded_once_and_only_with_a_semicolon(self) -> None:
-        assert found("https://zoom.us/j/123456789?a=1&copy=2&amp;pwd=x") == [
-            "https://zoom.us/j/123456789?pwd=x"
-        ]
+        assert found("https://zoom.us/j/123456789?a=1&copy=2&amp;pwd=x") == ["https://zoom.us/j/123456789?pwd=x"]
         assert found("&amp;lt;a&amp;gt;") == []
 
 
@@ -559,9 +549,7 @@ class TestChoose:
         assert chosen == Candidate("DESCRIPTION", Link("google_meet", MEET, room=True))
 
     def test_among_joinable_ones_the_better_field(self) -> None:
-        chosen = choose(
-            candidates([("DESCRIPTION", OTHER_MEET), ("X-GOOGLE-CONFERENCE", MEET)]), self.JOINABLE
-        )
+        chosen = choose(candidates([("DESCRIPTION", OTHER_MEET), ("X-GOOGLE-CONFERENCE", MEET)]), self.JOINABLE)
         assert chosen is not None
         assert chosen.link.url == MEET
 
@@ -635,9 +623,7 @@ class TestAlways:
             assert urlsplit(url).hostname == "meet.google.com"
 
     @given(
-        st.sampled_from(
-            ["evil.example/", "evil.example?u=", "evil.example#", "x@", "meet.google.com@x.example/"]
-        ),
+        st.sampled_from(["evil.example/", "evil.example?u=", "evil.example#", "x@", "meet.google.com@x.example/"]),
         st.sampled_from(["", "https://", "//"]),
     )
     def test_meet_embedded_in_another_url_is_nothing(self, start: str, scheme: str) -> None:
