@@ -60,6 +60,12 @@ def bind(event: Block, message: Message, pal: Pal, links: Links, now: datetime, 
         return Unbound(Reason.INVALID, str(error))
 
 
+def organizer(message: Message) -> str:
+    """The comparable address of the ORGANIZER, '' when there is none."""
+    lines = (event.first("ORGANIZER") for event in message.events)
+    return next((from_uri(line.value) for line in lines if line is not None), "")
+
+
 def own_attendee(event: Block, pal: Pal) -> Property | None:
     """The ATTENDEE line that names the PAL, under its plain address or with a +tag."""
     return next((one for one in event.all("ATTENDEE") if pal.is_called(from_uri(one.value))), None)
@@ -81,6 +87,7 @@ class _Binder:
         length = self._length(start, zone)
         attendee = own_attendee(self.event, self.pal)
         rules, notes = self._rules(start, zone)
+        status = self.event.text("STATUS").strip().upper() or "CONFIRMED"
         chosen = choose(
             candidates([*_link_fields(self.event), ("BODY", body)], jitsi_hosts=links.jitsi_hosts), links.joinable
         )
@@ -96,7 +103,8 @@ class _Binder:
             added=tuple(self._added(zone, start.date_only)),
             excluded=excluded,
             excluded_days=excluded_days,
-            attending=not self.cancels and self.event.text("STATUS").strip().upper() != "CANCELLED",
+            attending=not self.cancels and status != "CANCELLED",
+            status=status,
             listed=attendee is not None,
             partstat=(attendee.params.get("PARTSTAT", "") if attendee is not None else "").upper() or "NEEDS-ACTION",
             summary=self.event.text("SUMMARY").strip(),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.address import from_uri
-from gateway.binding import Links, Unbound, bind, own_attendee
+from gateway.binding import Links, Unbound, bind, organizer, own_attendee
 from gateway.ics import Block, Message
 from gateway.itip import Applied, Freshness, apply, as_added, held, removed
 from gateway.pals import ALWAYS_ALLOWED, Pal, allowed_by
@@ -72,15 +72,10 @@ def decide(case: Case, desk: Desk, now: datetime) -> Decision:
 def _trusted(case: Case) -> Event | None:
     """A tombstone that somebody else laid for an event never seen does not bind its real organizer."""
     known = case.known
-    if known is None or owns(case.sender, _organizer(case.message), known):
+    if known is None or owns(case.sender, organizer(case.message), known):
         return known
     never_live = known.master is not None and not known.master.attending and not known.answers
     return None if never_live and not case.joins else known
-
-
-def _organizer(message: Message) -> str:
-    lines = (event.first("ORGANIZER") for event in message.events)
-    return next((from_uri(line.value) for line in lines if line is not None), "")
 
 
 def _nothing_to_do(case: Case) -> Decision | None:
@@ -89,10 +84,9 @@ def _nothing_to_do(case: Case) -> Decision | None:
         return Decision(Verdict.IGNORED, Reason.NO_METHOD)
     if message.method not in ("REQUEST", "CANCEL", "ADD"):
         return Decision(Verdict.IGNORED, Reason.NOT_FOR_ATTENDEES, detail=message.method[:40])
-    organizer = _organizer(message)
-    if not organizer:
+    if not organizer(message):
         return Decision(Verdict.IGNORED, Reason.NO_ORGANIZER)
-    if case.pal.is_called(organizer):
+    if case.pal.is_called(organizer(message)):
         return Decision(Verdict.IGNORED, Reason.OWN_EVENT)
     return None
 
@@ -111,7 +105,7 @@ def _not_allowed(case: Case, desk: Desk, now: datetime) -> Decision | None:
 
 
 def _not_the_owner(case: Case) -> Decision | None:
-    if case.known is None or owns(case.sender, _organizer(case.message), case.known):
+    if case.known is None or owns(case.sender, organizer(case.message), case.known):
         return None
     return Decision(Verdict.REJECTED, Reason.NOT_THE_ORGANIZER)
 
@@ -136,7 +130,7 @@ def _applied(case: Case, desk: Desk, now: datetime) -> Decision:
     components = tuple(one for one in bound if isinstance(one, Component))
     if case.message.method == "ADD":
         components = tuple(as_added(one) for one in components)
-    known = case.known or Event(case.message.uid, _organizer(case.message), _owner(case.sender))
+    known = case.known or Event(case.message.uid, organizer(case.message), _owner(case.sender))
     why_out = _why_out(components, known, case.message.method, desk)
     components = tuple(replace(one, attending=one.attending and not why) for one, why in why_out)
     applied = apply(known, components)
@@ -186,7 +180,7 @@ def _answered(
     case: Case, desk: Desk, now: datetime, known: Event, applied: Applied, blocks: dict[datetime | None, Block]
 ) -> Decision:
     """The verdict on what was news, the joins it owes, and the replies it asks for."""
-    event = replace(applied.event, organizer=_organizer(case.message))
+    event = replace(applied.event, organizer=organizer(case.message))
     judged = [
         _Judged(one, blocks[one.recurrence_id], _objection(event, one, desk, now))
         for one in applied.news
@@ -296,7 +290,7 @@ def _reply(
         recurrence_id=recurrence_id,
         partstat=partstat,
         comment=comment,
-        to=_organizer(case.message),
+        to=organizer(case.message),
         sender=address,
         sender_name=case.pal.name,
         summary=block.text("SUMMARY"),

@@ -38,6 +38,7 @@ class MailFacts:
     message_id: str
     subject: str
     from_address: str
+    to_addresses: tuple[str, ...]
     calendars: tuple[bytes, ...]
     body: str
     is_report: bool = False  # a bounce or another multipart/report: never an invitation
@@ -56,11 +57,12 @@ def parse(data: bytes) -> MailFacts:
     parts = list(_walk(mail, 0))
     if len(parts) > MAX_PARTS:
         raise Unreadable(f"more than {MAX_PARTS} parts")
-    senders = getaddresses([str(value) for value in mail.get_all("From", [])])
+    senders = _addresses(mail, "From")
     return MailFacts(
         message_id=str(mail.get("Message-ID", "")).strip()[:500],
         subject=_header(mail, "Subject"),
-        from_address=normal(senders[0][1]) if len(senders) == 1 else "",
+        from_address=senders[0] if len(senders) == 1 else "",
+        to_addresses=_addresses(mail, "To", "Cc", "Delivered-To", "X-Original-To"),
         calendars=_calendars(parts),
         body=_body(parts),
         is_report=mail.get_content_type() == "multipart/report",
@@ -76,6 +78,12 @@ def _walk(part: Mail, depth: int) -> Iterator[Mail]:
         for inner in part.get_payload():
             if isinstance(inner, Mail):
                 yield from _walk(inner, depth + 1)
+
+
+def _addresses(mail: Mail, *names: str) -> tuple[str, ...]:
+    values = [str(value) for name in names for value in mail.get_all(name, [])]
+    found = (normal(address) for _, address in getaddresses(values))
+    return tuple(address for address in found if address)
 
 
 def _header(mail: Mail, name: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final
 
 import re2
@@ -41,6 +42,11 @@ class Pal:
     def is_called(self, address: str) -> bool:
         """Whether a comparable address reaches this PAL, a +tag included."""
         return without_tag(address) == self.address
+
+
+def pal_id(address: str) -> str:
+    """The id of a new PAL, made from its address."""
+    return "p" + blake2b(address.encode(), digest_size=6).hexdigest()
 
 
 def username_fault(username: str) -> str | None:

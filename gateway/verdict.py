@@ -30,6 +30,9 @@ class Reason(StrEnum):
     INVALID = "invalid"
     UNREADABLE = "unreadable"
     NO_CALENDAR = "no-calendar"
+    NO_EVENT = "no-event"
+    REPORT = "report"
+    TNEF = "tnef"
     NO_METHOD = "no-method"
     NO_ORGANIZER = "no-organizer"
     NOT_FOR_ATTENDEES = "not-for-attendees"
@@ -65,6 +68,9 @@ TO_OPERATOR: Final = {
     Reason.INVALID: "the event lacks what an invitation must have",
     Reason.UNREADABLE: "the calendar part cannot be read",
     Reason.NO_CALENDAR: "there is no calendar part in this mail",
+    Reason.NO_EVENT: "there is no event in the calendar part",
+    Reason.REPORT: "a delivery report, which may carry an invitation but is none",
+    Reason.TNEF: "the calendar is inside winmail.dat (TNEF), which is not read",
     Reason.NO_METHOD: "the calendar part has no METHOD: a file, not an invitation (RFC 5546 1.4)",
     Reason.NO_ORGANIZER: "the event has no ORGANIZER, so there is nobody to answer",
     Reason.NOT_FOR_ATTENDEES: "this METHOD asks nothing of an attendee",

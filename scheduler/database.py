@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from sqlalchemy import DateTime, Engine, MetaData, create_engine, event
 from sqlalchemy.engine import Connection, Dialect
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
 from sqlalchemy.types import TypeDecorator
 
@@ -51,7 +52,9 @@ def connect(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True)
     in_memory = url in ("sqlite://", "sqlite:///:memory:")
-    arguments: dict[str, Any] = {"poolclass": StaticPool} if in_memory else {}
+    # One connection: writers of this process wait for each other in the pool, fairly, and not in SQLite's busy loop.
+    pool = {"pool_size": 1, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
+    arguments: dict[str, Any] = {"poolclass": StaticPool} if in_memory else pool
     engine = create_engine(
         url,
         # isolation_level None: the driver begins nothing by itself, `_begin_immediate` does.
@@ -80,7 +83,11 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def is_disk_full(error: OperationalError) -> bool:
+# What the store says when it cannot write now; anything else is a fault of ours.
+AWAY: Final = (OperationalError, InterfaceError, PoolTimeout)
+
+
+def is_disk_full(error: BaseException) -> bool:
     """Whether the store could not write because there is no room."""
-    text = str(error.orig).lower()
+    text = str(getattr(error, "orig", error)).lower()
     return "disk is full" in text or "no space left" in text

@@ -73,6 +73,7 @@ class Component:
     summary: str = ""
     url: str | None = None
     platform: str | None = None
+    status: str = "CONFIRMED"
     partstat: str = "NEEDS-ACTION"
     notes: tuple[str, ...] = ()
 

@@ -170,15 +170,17 @@ def settle(
 ) -> bool:
     """Write what came of a claim; False when it is no longer ours (the lease ran out, another took it).
 
-    A row that was dropped while we were at it stays leaving, and is looked at again at once.
+    A row that was dropped while we were at it stays leaving, and is looked at again at once; one that the platform
+    reported on before its answer was written down keeps what was reported.
     """
     leaving = (joins.c.state == JoinState.LEAVING) & (claimed.state != JoinState.LEAVING)
+    reported = joins.c.state.in_([JoinState.JOINED, JoinState.ENDED])
     changed = connection.execute(
         update(joins)
         .where(joins.c.id == claimed.id, joins.c.owner == claimed.owner, joins.c.attempt == claimed.attempt)
         .values(
-            state=case((leaving, JoinState.LEAVING), else_=state),
-            wake_at=case((leaving, claimed.at), else_=wake_at),
+            state=case((leaving, JoinState.LEAVING), (reported, joins.c.state), else_=state),
+            wake_at=case((leaving, claimed.at), (reported, None), else_=wake_at),
             **values,
         )
     )

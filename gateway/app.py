@@ -1,0 +1,191 @@
+"""Puts the parts together: the only file that knows all of them. Shell.
+
+Rules of this file: start from the store outwards, stop from the doors inwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from secrets import token_bytes, token_hex
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from aiosmtpd.smtp import SMTP
+from sqlalchemy import Engine
+
+from gateway import smtp, store
+from gateway.config import Settings
+from gateway.intake import Intake
+from gateway.logs import configure
+from gateway.outbox import Outbox, Via
+from gateway.sandbox import Sandbox
+from gateway.sink import Sink
+from gateway.web import Callbacks, make_app
+from scheduler.clock import Clock, utc_now
+from scheduler.database import connect
+from scheduler.dispatch import Dispatcher
+from scheduler.platform import Platform
+
+STOP_WITHIN: Final = 10.0  # seconds for requests that are under way
+
+log = structlog.get_logger("gateway")
+
+
+class CannotStart(Exception):
+    """The gateway cannot start; the message is one sentence that says the mend."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: signals are ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def open_store(url: str) -> Engine:
+    """A migrated store, its folder made when it is a file."""
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    engine = connect(url)
+    store.migrate(engine)
+    return engine
+
+
+class Gateway:
+    """One running gateway. `smtp_port` and `http_port` are known once it has started."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engine = open_store(settings.store.url)
+        with self.engine.begin() as connection:
+            secret = store.secret(connection, "callbacks", token_bytes(32))
+        self._sockets = {
+            "smtp": _listen("smtp", settings.smtp.host, settings.smtp.port),
+            "http": _listen("http", settings.http.host, settings.http.port),
+        }
+        self.smtp_port = self._sockets["smtp"].getsockname()[1]
+        self.http_port = self._sockets["http"].getsockname()[1]
+        here = f"http://{settings.http.host}:{self.http_port}"
+        self.callbacks = Callbacks(secret, settings.http.public_url or here)
+        self.platform = Platform(settings.platform.base_url or f"{here}/sandbox", settings.platform.api_key)
+        self._clock = Clock()
+        self._joins, self._replies = self._clock.alarm("joins"), self._clock.alarm("replies")
+        self.intake = Intake(self.engine, settings.desk(), timedelta(seconds=settings.replies.hold_seconds))
+        self._servers: list[asyncio.Server] = []
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._http = self._make_http()
+
+    def _make_http(self) -> _Server:
+        app = make_app(self.engine, self.callbacks, self._joins.ring)
+        if not self.settings.platform.base_url:
+            app.include_router(Sandbox().router)
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
+        return _Server(config)
+
+    async def start(self) -> None:
+        """Open the doors and begin to work."""
+        owner = f"{socket.gethostname()}-{token_hex(4)}"
+        self._tasks.append(asyncio.create_task(self._http.serve(sockets=[self._sockets["http"]])))
+        self._servers.append(await self._serve_smtp())
+        via = await self._relay()
+        self._clock.start()
+        dispatcher = Dispatcher(
+            self.engine, self.platform, self.callbacks.url, utc_now, owner, self.settings.scheduling()
+        )
+        outbox = Outbox(self.engine, via, utc_now, owner)
+        self._tasks.append(asyncio.create_task(dispatcher.run(self._joins)))
+        self._tasks.append(asyncio.create_task(outbox.run(self._replies)))
+        log.info("gateway ready", smtp=self.smtp_port, http=self.http_port, store=self.settings.store.url)
+        log.warning("senders are not verified: whoever writes a From header is believed; keep the port private")
+
+    async def _serve_smtp(self) -> asyncio.Server:
+        desk = smtp.Desk(self.intake, self.settings.domain, self.wake)
+        make = smtp.factory(desk, self.settings.domain, self.settings.smtp.max_bytes)
+        return await asyncio.get_running_loop().create_server(make, sock=self._sockets["smtp"])
+
+    async def _relay(self) -> Via:
+        """The relay of the settings, or a local one that writes into a folder."""
+        relay = self.settings.relay
+        if relay.host:
+            return Via(relay.host, relay.port, relay.username, relay.password, relay.start_tls)
+        sink = Sink(relay.folder)
+        local = smtp.listen("127.0.0.1", 0)
+        make = lambda: SMTP(sink, ident="PAL gateway sink", hostname="localhost")  # noqa: E731
+        self._servers.append(await asyncio.get_running_loop().create_server(make, sock=local))
+        log.warning(f"no relay is set (relay.host): replies are written to {relay.folder}/")
+        return Via("127.0.0.1", local.getsockname()[1])
+
+    def wake(self) -> None:
+        """Look at once for what is due; called after something was committed."""
+        self._joins.ring()
+        self._replies.ring()
+
+    async def failed(self) -> None:
+        """Return when a part has ended that should never end; its fault is raised."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def stop(self) -> None:
+        """Close the doors, finish what is under way, close the store."""
+        for server in self._servers:
+            server.close()
+        self._clock.stop()
+        self._http.should_exit = True
+        http, *workers = self._tasks
+        for task in workers:
+            task.cancel()
+        await asyncio.wait([http], timeout=STOP_WITHIN)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.platform.close()
+        self.engine.dispose()
+        log.info("gateway stopped")
+
+
+def _listen(name: str, host: str, port: int) -> socket.socket:
+    try:
+        return smtp.listen(host, port)
+    except OSError as error:
+        variable = f"GATEWAY_{name.upper()}__PORT"
+        raise CannotStart(
+            f"{host}:{port} cannot be opened ({error.strerror}); set {name}.port or {variable} to a free one."
+        ) from error
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    gateway = Gateway(settings)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    await gateway.start()
+    await until_stopped(gateway, stopped)
+
+
+async def until_stopped(gateway: Gateway, stopped: asyncio.Event) -> None:
+    """Wait for the signal, or for a part that fails, then stop."""
+    waiting = asyncio.create_task(stopped.wait())
+    failing = asyncio.create_task(gateway.failed())
+    try:
+        done, _ = await asyncio.wait({waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        waiting.cancel()
+        failing.cancel()
+        await gateway.stop()
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM. Raises CannotStart."""
+    configure(settings.log)
+    asyncio.run(run(settings))

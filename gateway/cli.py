@@ -1,0 +1,383 @@
+"""The commands. A door.
+
+Rules of this file:
+- Parse the words, call, print; what is heavy is imported inside the command that needs it, so `--help` is quick.
+- Exit 0: done; 1: a file or a thing that is not there; 2: wrong usage or settings. One sentence, with the mend.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from gateway.config import Settings
+    from gateway.pals import Pal
+    from scheduler.joins import Join
+
+DEMO_ADDRESS = "anna@invite.example.com"
+
+app = typer.Typer(
+    name="pal-gateway",
+    help="The calendar-invite gateway for PALs: invite an AI agent by e-mail, and it is in the call on time.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+pals_app = typer.Typer(help="PALs: who can be invited, and by whom.", no_args_is_help=True, rich_markup_mode=None)
+joins_app = typer.Typer(help="Joins: where PALs will be, and were.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(pals_app, name="pals")
+app.add_typer(joins_app, name="joins")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", envvar="GATEWAY_CONFIG", help="The settings file (TOML).", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    """End with one sentence on stderr."""
+    typer.echo(f"pal-gateway: {sentence}", err=True)
+    raise typer.Exit(code)
+
+
+def instant(text: str) -> datetime:
+    """An ISO 8601 instant with its offset, such as 2026-03-02T09:00:00Z."""
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        value = None
+    if value is None or value.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} is not an instant; write it like 2026-03-02T09:00:00Z.")
+    return value.astimezone(UTC)
+
+
+def _settings(path: Path | None) -> Settings:
+    from gateway.config import BadConfig, load
+
+    try:
+        return load(path)
+    except BadConfig as error:
+        fail(str(error), 2)
+
+
+@contextmanager
+def _opening_store() -> Iterator[None]:
+    """One sentence for a store that cannot be opened."""
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+
+    try:
+        yield
+    except (ArgumentError, NoSuchModuleError):
+        fail("store.url is not a store; write sqlite:///PATH or postgresql://USER@HOST/NAME.", 2)
+    except OperationalError as error:
+        fail(f"The store cannot be used: {str(error.orig).strip()}; look at store.url.", 2)
+
+
+@contextmanager
+def _store(url: str | None, config: Path | None = None) -> Iterator[Engine]:
+    """A migrated store; without a URL the one of the settings."""
+    from gateway.app import open_store
+
+    with _opening_store():
+        engine = open_store(url or _settings(config).store.url)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run the gateway until it is told to stop (Ctrl-C, SIGTERM).
+
+    Example: pal-gateway serve --config gateway.toml
+    """
+    from gateway.app import CannotStart
+    from gateway.app import serve as run
+
+    with _opening_store():
+        try:
+            run(_settings(config))
+        except CannotStart as error:
+            fail(str(error), 2)
+
+
+@app.command()
+def demo(
+    config: ConfigOption = None,
+    stay: Annotated[bool, typer.Option("--stay", help="Go on serving until Ctrl-C.")] = False,
+) -> None:
+    """Show the main path: a mail to the demo PAL, its reply, and its join at the built-in sandbox platform.
+
+    Example: pal-gateway demo
+    """
+    from gateway.demo import demo as run
+
+    raise typer.Exit(run(_settings(config), stay=stay))
+
+
+@app.command()
+def replay(
+    paths: Annotated[list[Path], typer.Argument(help="Mails (.eml), calendar files (.ics), or folders of them.")],
+    now: Annotated[
+        datetime | None,
+        typer.Option(parser=instant, metavar="T", help="The instant at which they arrive. [default: now]"),
+    ] = None,
+    pal: Annotated[
+        list[str] | None, typer.Option(metavar="ADDRESS", help=f"Who is invited. [default: {DEMO_ADDRESS}]")
+    ] = None,
+    allow: Annotated[list[str] | None, typer.Option(metavar="ENTRY", help="An allowlist entry of these PALs.")] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="URL", help="Keep the story here, to go on with it. [default: throwaway]")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=3660, help="How many days of joins to plan and show.")] = 60,
+    zone: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Time zone of these PALs, for events without one.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Play mails and calendar files through the same desk as the mail server, in the order given; nothing is sent.
+
+    Example: pal-gateway replay --now 2026-03-01T08:00:00Z samples/google
+    """
+    from gateway import replay as player
+    from gateway.decide import Desk
+    from gateway.intake import Intake, StoreAway
+    from gateway.logs import configure
+    from scheduler.clock import utc_now
+    from scheduler.joins import Policy
+
+    configure("silent")
+    horizon = timedelta(days=days)
+    with _store(store or "sqlite:///:memory:") as engine:
+        intake = Intake(engine, Desk(scheduling=Policy(horizon=horizon)))
+        invited = _replay_pals(engine, pal or [], tuple(allow or ()), zone)
+        try:
+            for path in player.files(paths):
+                for shown in player.play(intake, engine, path, invited, now or utc_now(), horizon):
+                    typer.echo(json.dumps(shown.as_json()) if as_json else shown.as_text())
+        except OSError as error:
+            fail(f"{error.filename} cannot be read: {error.strerror}.", 1)
+        except StoreAway as error:
+            fail(f"The store cannot be written: {error}.", 1)
+
+
+def _replay_pals(engine: Engine, addresses: list[str], allowlist: tuple[str, ...], zone: str | None) -> list[Pal]:
+    """The PALs of a replay: those named, else those of the store, else the demo's; unknown ones are added to it."""
+    from gateway import store
+    from scheduler.clock import utc_now
+
+    with engine.begin() as connection:
+        known = {one.address: one for one in store.all_pals(connection)}
+        if not addresses:
+            addresses = list(known) or [DEMO_ADDRESS]
+        pals = [_new_pal(address, None, None, allowlist, zone) for address in addresses]
+        for one in pals:
+            if one.address not in known:
+                store.add_pal(connection, one, utc_now())
+    return [known.get(one.address, one) if not (allowlist or zone) else one for one in pals]
+
+
+def _new_pal(address: str, name: str | None, face: str | None, allowlist: tuple[str, ...], zone: str | None) -> Pal:
+    """A PAL from words of the command line; wrong ones end the command."""
+    from gateway.address import normal
+    from gateway.pals import Pal, allowlist_fault, pal_id, username_fault
+    from scheduler.zones import iana_names
+
+    comparable = normal(address)
+    local = comparable.partition("@")[0]
+    if not comparable:
+        fail(f"{address!r} is not an e-mail address.", 2)
+    fault = username_fault(local) or allowlist_fault(allowlist)
+    if fault is not None:
+        fail(fault, 2)
+    if zone is not None and zone not in iana_names():
+        fail(f"{zone!r} is not a time zone; write one like Europe/Berlin.", 2)
+    return Pal(pal_id(comparable), name or local.capitalize(), comparable, face or "sandbox-face", allowlist, zone)
+
+
+@app.command()
+def occurrences(
+    path: Annotated[Path, typer.Argument(metavar="FILE.ics", help="A calendar file.")],
+    after: Annotated[
+        datetime | None, typer.Option("--from", parser=instant, metavar="T", help="[default: its first DTSTART]")
+    ] = None,
+    before: Annotated[
+        datetime | None, typer.Option("--to", parser=instant, metavar="T", help="[default: a year after --from]")
+    ] = None,
+    zone: Annotated[str | None, typer.Option(metavar="NAME", help="Time zone for events that name none.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List when the events of a file occur, by the scheduler's own reckoning; cancelled dates are left out.
+
+    Example: pal-gateway occurrences --from 2026-03-01T00:00:00Z samples/google/04-series.ics
+    """
+    from gateway.replay import occurrences_of, read_events
+    from scheduler.clock import utc_now
+
+    pal = _new_pal(DEMO_ADDRESS, None, None, (), zone)
+    try:
+        events, faults = read_events(path.read_bytes(), pal, utc_now())
+    except OSError as error:
+        fail(f"{path} cannot be read: {error.strerror}.", 1)
+    for row in occurrences_of(events, after, before):
+        typer.echo(json.dumps(row) if as_json else f"{row['starts']}  {row['ends']}  {row['url'] or '(no link)'}")
+    if faults:
+        fail(faults[0], 1)
+
+
+@pals_app.command("add")
+def pals_add(
+    address: Annotated[str, typer.Argument(help="Its e-mail address in the gateway's domain.")],
+    name: Annotated[str | None, typer.Option(help="Its name. [default: from the address]")] = None,
+    face: Annotated[str | None, typer.Option(help="The face_id it joins with.")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="ENTRY", help="Who may invite it. [default: anyone]")
+    ] = None,
+    zone: Annotated[str | None, typer.Option(metavar="NAME", help="Time zone for events that name none.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Add a PAL, so that it can be invited.
+
+    Example: pal-gateway pals add anna@invite.example.com --face r90bbd427f71 --allow '.*@acme\\.com'
+    """
+    from sqlalchemy.exc import IntegrityError
+
+    from gateway import store
+    from gateway.address import domain_of
+    from scheduler.clock import utc_now
+
+    settings = _settings(config)
+    pal = _new_pal(address, name, face, tuple(allow or ()), zone)
+    if domain_of(pal.address) != settings.domain:
+        fail(f"{pal.address} is not in {settings.domain}, the domain of this gateway (setting domain).", 2)
+    with _store(settings.store.url) as engine:
+        try:
+            with engine.begin() as connection:
+                store.add_pal(connection, pal, utc_now())
+        except IntegrityError:
+            fail(f"{pal.address} is taken; choose another.", 1)
+    typer.echo(f"{pal.name} can now be invited at {pal.address}.")
+
+
+@pals_app.command("list")
+def pals_list(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List all PALs.
+
+    Example: pal-gateway pals list
+    """
+    from gateway import store
+
+    with _store(None, config) as engine, engine.connect() as connection:
+        for pal in store.all_pals(connection):
+            typer.echo(_pal_line(pal, as_json))
+
+
+@pals_app.command("show")
+def pals_show(
+    address: Annotated[str, typer.Argument(help="Its e-mail address.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one PAL and what it will attend.
+
+    Example: pal-gateway pals show anna@invite.example.com
+    """
+    import scheduler.store
+
+    with _store(None, config) as engine, engine.connect() as connection:
+        pal = _known_pal(connection, address)
+        typer.echo(_pal_line(pal, as_json))
+        if not as_json:
+            for join in scheduler.store.find_joins(connection, pal_id=pal.id, states=["planned"], limit=20):
+                typer.echo("  " + _join_line(join))
+
+
+@pals_app.command("remove")
+def pals_remove(
+    address: Annotated[str, typer.Argument(help="Its e-mail address.")], config: ConfigOption = None
+) -> None:
+    """Remove a PAL; what it was going to attend is cancelled, running calls are left.
+
+    Example: pal-gateway pals remove anna@invite.example.com
+    """
+    import scheduler.store
+    from gateway import store
+    from scheduler.clock import utc_now
+
+    with _store(None, config) as engine, engine.begin() as connection:
+        pal = _known_pal(connection, address)
+        dropped = scheduler.store.forget_pal(connection, pal.id, utc_now())
+        store.remove_pal(connection, pal.id)
+    typer.echo(f"{pal.address} cannot be invited any more; {dropped} joins were cancelled.")
+
+
+@joins_app.command("list")
+def joins_list(
+    pal: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Only this PAL's.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(metavar="STATE", help="Only in this state; may be repeated.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List joins, by start.
+
+    Example: pal-gateway joins list --pal anna@invite.example.com --state planned
+    """
+    import scheduler.store
+    from gateway.replay import join_json
+    from scheduler.joins import JoinState
+
+    for one in state or []:
+        if one not in list(JoinState):
+            fail(f"{one!r} is not a state of a join; they are {', '.join(JoinState)}.", 2)
+    with _store(None, config) as engine, engine.connect() as connection:
+        pal_id = _known_pal(connection, pal).id if pal else None
+        for join in scheduler.store.find_joins(connection, pal_id=pal_id, states=state or []):
+            typer.echo(json.dumps({"id": join.id, **join_json(join)}) if as_json else _join_line(join))
+
+
+def _known_pal(connection: Connection, address: str) -> Pal:
+    from gateway import store
+    from gateway.address import normal
+
+    pal = store.find_pal(connection, normal(address))
+    if pal is None:
+        fail(f"There is no PAL {address}; see pal-gateway pals list.", 1)
+    return pal
+
+
+def _pal_line(pal: Pal, as_json: bool) -> str:
+    if as_json:
+        return json.dumps(
+            {
+                "pal_id": pal.id,
+                "pal_name": pal.name,
+                "conferencing_email": pal.address,
+                "default_face_id": pal.face_id,
+                "allowlist": list(pal.allowlist),
+                "zone": pal.zone,
+            }
+        )
+    return f"{pal.address}  {pal.name}  invited by {', '.join(pal.allowlist) or 'anyone'}"
+
+
+def _join_line(join: Join) -> str:
+    reason = f" ({join.reason})" if join.reason else ""
+    return f"{join.id}  {join.starts:%Y-%m-%d %H:%M} UTC  {join.state}{reason}  {join.url}"

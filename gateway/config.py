@@ -1,0 +1,208 @@
+"""The settings: a TOML file, then GATEWAY_* from the environment, checked at start. Shell.
+
+Rules of this file:
+- Every setting has a default that works on a laptop; a misspelt name is an error that names the nearest real one.
+- Durations are seconds, the unit stands in the name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.binding import Links
+from gateway.decide import Desk
+from gateway.platforms import PLATFORMS
+from scheduler.joins import Policy
+
+PREFIX: Final = "GATEWAY_"
+
+
+class BadConfig(Exception):
+    """The settings cannot be used; the message is one sentence that says the mend."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Store(_Section):
+    """Where everything is kept."""
+
+    url: str = "sqlite:///var/gateway.db"
+
+
+class Smtp(_Section):
+    """Where mail comes in."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=2525, ge=0, le=65535)
+    max_bytes: int = Field(default=10 * 1024 * 1024, ge=64 * 1024)
+
+
+class Http(_Section):
+    """Where HTTP is answered; `public_url` is how the platform reaches it for callbacks."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    public_url: str = ""
+
+
+class PlatformSettings(_Section):
+    """The conversation API. Without a base_url the built-in sandbox answers."""
+
+    base_url: str = ""
+    api_key: str = "sandbox"
+    joinable: tuple[str, ...] = ("google_meet",)
+    jitsi_hosts: tuple[str, ...] = ()
+
+
+class Relay(_Section):
+    """The mail server that replies leave through. Without a host they are written to `folder` as .eml files."""
+
+    host: str = ""
+    port: int = Field(default=587, ge=1, le=65535)
+    username: str = ""
+    password: str = ""
+    start_tls: bool = True
+    folder: Path = Path("var/replies")
+
+
+class Replies(_Section):
+    """How long an answer waits, so that a burst of edits is answered once."""
+
+    hold_seconds: float = Field(default=5, ge=0, le=600)
+
+
+class Joining(_Section):
+    """When a PAL joins."""
+
+    lead_seconds: float = Field(default=60, ge=0, le=3600)
+    horizon_days: int = Field(default=60, ge=1, le=400)
+    open_end_minutes: int = Field(default=60, ge=1, le=24 * 60)
+    all_day: bool = False
+
+
+class Invitations(_Section):
+    """What is said to whom."""
+
+    decline_strangers: bool = True
+    accept_forwarded: bool = True
+
+
+class Settings(BaseSettings):
+    """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    domain: str = "invite.example.com"
+    log: str = Field(default="people", pattern="^(people|json)$")
+    store: Store = Store()
+    smtp: Smtp = Smtp()
+    http: Http = Http()
+    platform: PlatformSettings = PlatformSettings()
+    relay: Relay = Relay()
+    replies: Replies = Replies()
+    joining: Joining = Joining()
+    invitations: Invitations = Invitations()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings  # the environment wins over the file
+
+    def scheduling(self) -> Policy:
+        """When to join, as the scheduler has it."""
+        return Policy(
+            lead=timedelta(seconds=self.joining.lead_seconds),
+            horizon=timedelta(days=self.joining.horizon_days),
+            open_end=timedelta(minutes=self.joining.open_end_minutes),
+        )
+
+    def desk(self) -> Desk:
+        """How the desk decides."""
+        return Desk(
+            links=Links(frozenset(self.platform.joinable), frozenset(self.platform.jitsi_hosts)),
+            scheduling=self.scheduling(),
+            decline_strangers=self.invitations.decline_strangers,
+            accept_forwarded=self.invitations.accept_forwarded,
+            join_all_day=self.joining.all_day,
+        )
+
+
+def load(path: Path | None = None) -> Settings:
+    """The settings of a TOML file (none: defaults) and of the environment. Raises BadConfig."""
+    values = _read(path) if path is not None else {}
+    _check_environment()
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise BadConfig(_sentence(error)) from error
+    unknown = set(settings.platform.joinable) - {platform.name for platform in PLATFORMS}
+    if unknown:
+        raise BadConfig(
+            f"platform.joinable: {sorted(unknown)[0]!r} is not a platform{_nearest(min(unknown), _platforms())}."
+        )
+    return settings
+
+
+def _platforms() -> list[str]:
+    return [platform.name for platform in PLATFORMS]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadConfig(f"The settings file {path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig(f"The settings file {path} is not TOML: {error}.") from error
+
+
+def _names() -> Iterator[str]:
+    for name, field in Settings.model_fields.items():
+        yield name
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            yield from (f"{name}.{inner}" for inner in section.model_fields)
+
+
+def _check_environment() -> None:
+    """pydantic-settings lets a misspelt variable pass."""
+    known = {PREFIX + name.replace(".", "__").upper() for name in _names()}
+    for name in os.environ:
+        if name.startswith(PREFIX) and name.upper() not in known:
+            raise BadConfig(f"{name} is not a setting{_nearest(name, sorted(known))}.")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; the nearest is {close[0]}" if close else ""
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{name} is not a setting{_nearest(name, list(_names()))}."
+    return f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first.get('input')!r}."

@@ -1,0 +1,276 @@
+"""From a mail's bytes to what is written down: gather, decide, write, in one transaction. A door.
+
+Rules of this file:
+- When `take` returns, the decision is committed; when it raises StoreAway, nothing is, and the sender keeps the mail.
+- A fault of ours never blocks the queue: the mail is kept aside with its bytes (quarantined) and played again later.
+- Nothing is decided here (`decide`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from secrets import token_hex
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import IntegrityError
+
+import scheduler.store
+from gateway import store
+from gateway.address import domain_of, without_tag
+from gateway.binding import organizer, own_attendee
+from gateway.decide import Case, Decision, Desk, decide
+from gateway.ics import Message, Unreadable, read
+from gateway.mime import MailFacts, parse
+from gateway.pals import Pal
+from gateway.reply import render
+from gateway.senders import Sender
+from gateway.verdict import Reason, Verdict
+from scheduler.database import AWAY, is_disk_full
+from scheduler.joins import refill_at
+
+TRIES: Final = 3  # two mails about one new event at once: the second finds it written and decides again
+
+log = structlog.get_logger("mails")
+
+
+class StoreAway(Exception):
+    """The store cannot write now, or (`disk_full`) has no room; the mail is to be offered again."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(getattr(cause, "orig", cause)))
+        self.disk_full = is_disk_full(cause)
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A mail as it came; `recipients` are comparable addresses, `id` is ours."""
+
+    id: str
+    raw: bytes
+    mail_from: str
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Played:
+    """What was decided on one message for one PAL. `uid` None: there was no event in it."""
+
+    pal: Pal
+    uid: str | None
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class _Letter:
+    """A mail once it is read: what it says, or why it says nothing."""
+
+    messages: tuple[Message, ...]
+    sender: Sender
+    message_id: str = ""
+    body: str = ""
+    fault: Reason | None = None
+    detail: str = ""
+
+
+class Intake:
+    """The desk with its store. `hold`: how long a reply waits for a later edit to replace it."""
+
+    def __init__(self, engine: Engine, desk: Desk, hold: timedelta = timedelta()) -> None:
+        self._engine = engine
+        self._desk = desk
+        self._hold = hold
+
+    def knows(self, address: str) -> Pal | None:
+        """The PAL that a comparable address reaches, +tag or not. Raises StoreAway."""
+        try:
+            with self._engine.connect() as connection:
+                return store.find_pal(connection, without_tag(address))
+        except AWAY as error:
+            raise StoreAway(error) from error
+
+    def take(self, mail: Incoming, now: datetime) -> list[Played]:
+        """Decide on a mail for each of its PALs, at an instant (UTC), and commit. Raises StoreAway."""
+        try:
+            letter = _read_mail(mail.raw)
+            return self._write(mail, letter, None, now)
+        except StoreAway:
+            raise
+        except Exception as error:
+            log.exception("mail quarantined", mail=mail.id)
+            fault = _Letter((), Sender(""), fault=Reason.ERROR, detail=f"{type(error).__name__}: {error}"[:500])
+            return self._write(mail, fault, None, now)
+
+    def take_file(self, data: bytes, pals: Sequence[Pal], now: datetime) -> list[Played]:
+        """The same for a bare calendar file, which counts as sent by its organizer to those of `pals` it names."""
+        letter = _read_file(data)
+        recipients = tuple(pal.address for pal in pals)
+        return self._write(Incoming(fresh_id("m"), data, "", recipients), letter, pals, now)
+
+    def _write(self, mail: Incoming, letter: _Letter, named: Sequence[Pal] | None, now: datetime) -> list[Played]:
+        for attempt in range(TRIES):
+            try:
+                with self._engine.begin() as connection:
+                    pals = named if named is not None else self._recipients(connection, mail.recipients)
+                    played = self._play(connection, mail, letter, pals, now, is_file=named is not None)
+                break
+            except IntegrityError as error:
+                if attempt == TRIES - 1:
+                    raise StoreAway(error) from error
+            except AWAY as error:
+                raise StoreAway(error) from error
+        for one in played:
+            _say(mail, letter, one)
+        return played
+
+    def _recipients(self, connection: Connection, addresses: Iterable[str]) -> list[Pal]:
+        found = (store.find_pal(connection, without_tag(address)) for address in addresses)
+        return list({pal.id: pal for pal in found if pal is not None}.values())
+
+    def _play(
+        self,
+        connection: Connection,
+        mail: Incoming,
+        letter: _Letter,
+        pals: Sequence[Pal],
+        now: datetime,
+        *,
+        is_file: bool,
+    ) -> list[Played]:
+        store.save_mail(
+            connection, store.MailRow(mail.id, now, mail.mail_from, mail.recipients, letter.message_id, mail.raw)
+        )
+        played = []
+        if letter.fault is not None:
+            verdict = Verdict.QUARANTINED if letter.fault is Reason.ERROR else Verdict.IGNORED
+            decision = Decision(verdict, letter.fault, detail=letter.detail)
+            played = [Played(pal, None, decision) for pal in pals]
+        for message in letter.messages:
+            for pal in _addressed(message, pals) if is_file else pals:
+                played.append(Played(pal, message.uid, self._one(connection, mail, letter, message, pal, now)))
+        for number, one in enumerate(played):
+            self._keep(connection, mail, letter, one, number, now)
+        return played
+
+    def _one(
+        self, connection: Connection, mail: Incoming, letter: _Letter, message: Message, pal: Pal, now: datetime
+    ) -> Decision:
+        known = scheduler.store.load_event(connection, pal.id, message.uid)
+        joins = scheduler.store.load_joins(connection, pal.id, message.uid)
+        sender = letter.sender
+        if sender.is_file:
+            sender = replace(sender, address=organizer(message))
+        case = Case(message, sender, pal, known, joins, letter.message_id, letter.body)
+        decision = decide(case, self._desk, now)
+        if decision.event is not None:
+            refill = refill_at(decision.event, now, self._desk.scheduling)
+            scheduler.store.save_event(connection, pal.id, decision.event, refill)
+            scheduler.store.save_joins(connection, decision.joins, joins)
+        return decision
+
+    def _keep(
+        self, connection: Connection, mail: Incoming, letter: _Letter, one: Played, number: int, now: datetime
+    ) -> None:
+        decision = one.decision
+        invite_id = f"{mail.id}-{number}"
+        store.save_invite(
+            connection,
+            store.InviteRow(
+                id=invite_id,
+                mail_id=mail.id,
+                pal_id=one.pal.id,
+                uid=one.uid,
+                sender=letter.sender.address,
+                verdict=decision.verdict,
+                reason=decision.reason,
+                platform=decision.platform,
+                allowed_by=decision.allowed_by,
+                detail="; ".join(filter(None, (decision.detail, *decision.notes))),
+                decided_at=now,
+            ),
+        )
+        for reply in decision.replies:
+            letter_id = _letter_id(reply.key)
+            raw = render(reply, f"<{letter_id}@{domain_of(one.pal.address)}>", now)
+            store.queue_reply(
+                connection,
+                reply,
+                letter_id=letter_id,
+                raw=raw,
+                pal_id=one.pal.id,
+                invite_id=invite_id,
+                now=now,
+                hold=self._hold,
+            )
+
+
+def fresh_id(kind: str) -> str:
+    """An id that nobody can guess or meet again."""
+    return kind + token_hex(10)
+
+
+def _letter_id(key: str) -> str:
+    """The same answer has the same Message-ID, however often it is made."""
+    return "r" + blake2b(key.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
+
+
+def _read_mail(raw: bytes) -> _Letter:
+    try:
+        facts = parse(raw)
+    except Unreadable as error:
+        return _Letter((), Sender(""), fault=Reason.UNREADABLE, detail=str(error))
+    letter = _Letter((), Sender(facts.from_address), facts.message_id, facts.body)
+    fault = _no_invitation(facts)
+    if fault is not None:
+        return replace(letter, fault=fault)
+    try:
+        messages = tuple(message for part in facts.calendars for message in read(part))
+    except Unreadable as error:
+        return replace(letter, fault=Reason.UNREADABLE, detail=str(error))
+    return replace(letter, messages=messages, fault=None if messages else Reason.NO_EVENT)
+
+
+def _no_invitation(facts: MailFacts) -> Reason | None:
+    if facts.is_report:
+        return Reason.REPORT
+    if not facts.calendars:
+        return Reason.TNEF if facts.has_tnef else Reason.NO_CALENDAR
+    return None
+
+
+def _read_file(data: bytes) -> _Letter:
+    sender = Sender("", is_file=True)
+    try:
+        # Without a METHOD a file that somebody plays is taken as an invitation.
+        messages = tuple(replace(one, method=one.method or "REQUEST") for one in read(data))
+    except Unreadable as error:
+        return _Letter((), sender, fault=Reason.UNREADABLE, detail=str(error))
+    return _Letter(messages, sender, fault=None if messages else Reason.NO_EVENT)
+
+
+def _addressed(message: Message, pals: Sequence[Pal]) -> list[Pal]:
+    """The PALs that are attendees of a file's event, or the only one there is."""
+    invited = [pal for pal in pals if any(own_attendee(event, pal) for event in message.events)]
+    return invited if invited or len(pals) != 1 else list(pals)
+
+
+def _say(mail: Incoming, letter: _Letter, one: Played) -> None:
+    decision = one.decision
+    facts = {
+        "reason": decision.reason,
+        "detail": decision.detail,
+        "sender": letter.sender.address,
+        "joins": len(decision.joins),
+        "replies": len(decision.replies),
+    }
+    log.info(
+        f"mail {decision.verdict}",
+        mail=mail.id,
+        pal=one.pal.address,
+        uid=one.uid,
+        **{key: str(value) for key, value in facts.items() if value},
+    )

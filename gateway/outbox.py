@@ -1,0 +1,122 @@
+"""Replies out: what waits in the outbox, through the relay, with retries. A door.
+
+Rules of this file:
+- Claimed and committed before it is sent, written down after; the Message-ID of an answer never changes.
+- A relay that is down keeps nothing back for good: we try for a day. A relay that refuses a mail for good is final.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import aiosmtplib
+import structlog
+from sqlalchemy import Engine
+
+from gateway import store
+from gateway.store import Letter
+from scheduler.clock import Alarm
+
+BATCH: Final = 20
+LEASE: Final = timedelta(seconds=120)
+TIMEOUT: Final = 30.0  # seconds for one step of the dialogue with the relay
+FIRST_WAIT: Final = timedelta(seconds=5)
+LONGEST_WAIT: Final = timedelta(minutes=15)
+KEEP_TRYING: Final = timedelta(hours=24)
+
+log = structlog.get_logger("replies")
+
+
+@dataclass(frozen=True)
+class Via:
+    """The relay."""
+
+    host: str
+    port: int
+    username: str = ""
+    password: str = ""
+    start_tls: bool = False
+
+
+class Outbox:
+    """Sends what waits."""
+
+    def __init__(self, engine: Engine, via: Via, now: Callable[[], datetime], owner: str) -> None:
+        self._engine = engine
+        self._via = via
+        self._now = now
+        self._owner = owner
+
+    async def run(self, alarm: Alarm) -> None:
+        """Work at every ring, until cancelled."""
+        while True:
+            await self.work()
+            alarm.set(await asyncio.to_thread(self._next))
+            await alarm.wait()
+
+    async def work(self) -> int:
+        """Send all that is due now; how many mails that were."""
+        done = 0
+        while True:
+            letters = await asyncio.to_thread(self._claim)
+            await asyncio.gather(*(self._send(letter) for letter in letters))
+            done += len(letters)
+            if len(letters) < BATCH:
+                return done
+
+    def _claim(self) -> list[Letter]:
+        with self._engine.begin() as connection:
+            return store.claim_letters(connection, self._now(), self._owner, LEASE, BATCH)
+
+    def _next(self) -> datetime | None:
+        with self._engine.connect() as connection:
+            return store.next_letter(connection)
+
+    async def _send(self, letter: Letter) -> None:
+        relay = aiosmtplib.SMTP(
+            hostname=self._via.host,
+            port=self._via.port,
+            username=self._via.username or None,
+            password=self._via.password or None,
+            start_tls=self._via.start_tls,
+            timeout=TIMEOUT,
+        )
+        try:
+            async with relay:
+                # The null sender (RFC 3834 3.3): nobody's bounce can come back to a robot and start a loop.
+                await relay.sendmail("", [letter.recipient], letter.raw)
+        except Exception as error:  # noqa: BLE001  whatever it is, the mail is not lost and the next one goes out
+            await self._failed(letter, error)
+        else:
+            await self._settle(letter, "sent")
+
+    async def _failed(self, letter: Letter, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"[:300]
+        again = self._now() + min(FIRST_WAIT * 2 ** min(letter.attempt - 1, 10), LONGEST_WAIT)
+        if _is_final(error) or again > letter.created_at + KEEP_TRYING:
+            await self._settle(letter, "failed", error=text)
+        else:
+            await self._settle(letter, "queued", wake_at=again, error=text)
+
+    async def _settle(
+        self, letter: Letter, state: str, *, wake_at: datetime | None = None, error: str | None = None
+    ) -> None:
+        def write() -> bool:
+            with self._engine.begin() as connection:
+                return store.settle_letter(connection, letter, state=state, wake_at=wake_at, error=error)
+
+        ours = await asyncio.to_thread(write)
+        fate = state if ours else "lost-to-another"
+        more = {key: value for key, value in (("again_at", wake_at), ("error", error)) if value}
+        log.info(f"reply {fate}", reply=letter.id, partstat=letter.partstat, to=letter.recipient, **more)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether the relay said no for good (5yz)."""
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+        return all(one.code >= 500 for one in error.recipients)
+    return isinstance(error, aiosmtplib.SMTPResponseException) and error.code >= 500

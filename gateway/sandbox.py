@@ -1,0 +1,93 @@
+"""A conversation platform to try the gateway against: create, get, list, end, and the callbacks. A door.
+
+Rules of this file: it answers as the specification's platform does, and forgets everything when it stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from secrets import token_hex
+from typing import Any
+
+import httpx
+from fastapi import APIRouter, BackgroundTasks, Header, HTTPException
+
+from scheduler.clock import utc_now
+
+
+class Sandbox:
+    """The conversations of this process."""
+
+    def __init__(self) -> None:
+        self.conversations: dict[str, dict[str, Any]] = {}
+        self._by_key: dict[str, str] = {}
+        self.router = APIRouter(prefix="/sandbox/v2", include_in_schema=False)
+        self.router.add_api_route("/conversations", self.create, methods=["POST"])
+        self.router.add_api_route("/conversations", self.list, methods=["GET"])
+        self.router.add_api_route("/conversations/{conversation_id}", self.get, methods=["GET"])
+        self.router.add_api_route("/conversations/{conversation_id}/end", self.end, methods=["POST"])
+
+    async def create(
+        self,
+        body: dict[str, Any],
+        background: BackgroundTasks,
+        x_api_key: str = Header(default=""),
+        idempotency_key: str = Header(default=""),
+    ) -> dict[str, Any]:
+        if not x_api_key:
+            raise HTTPException(401, "Invalid access token")
+        if idempotency_key in self._by_key:
+            return self.conversations[self._by_key[idempotency_key]]
+        conversation_id = "c" + token_hex(8)
+        conversation = {
+            "conversation_id": conversation_id,
+            "conversation_name": body.get("conversation_name", ""),
+            "conversation_url": f"https://sandbox.invalid/{conversation_id}",
+            "status": "active",
+            "callback_url": body.get("callback_url", ""),
+            "meeting_url": body.get("meeting_url", ""),
+            "pal_id": body.get("pal_id", ""),
+            "created_at": utc_now().isoformat(),
+        }
+        self.conversations[conversation_id] = conversation
+        if idempotency_key:
+            self._by_key[idempotency_key] = conversation_id
+        background.add_task(self._tell, conversation, "system.replica_joined", {})
+        return conversation
+
+    async def list(self) -> dict[str, Any]:
+        return {"data": list(self.conversations.values()), "total_count": len(self.conversations)}
+
+    async def get(self, conversation_id: str) -> dict[str, Any]:
+        if conversation_id not in self.conversations:
+            raise HTTPException(404, "Conversation not found")
+        return self.conversations[conversation_id]
+
+    async def end(self, conversation_id: str, background: BackgroundTasks) -> dict[str, Any]:
+        conversation = await self.get(conversation_id)
+        if conversation["status"] == "active":
+            conversation["status"] = "ended"
+            reason = {"shutdown_reason": "end_conversation_endpoint_hit"}
+            background.add_task(self._tell, conversation, "system.shutdown", reason)
+        return {}
+
+    async def _tell(self, conversation: dict[str, Any], event_type: str, properties: dict[str, Any]) -> None:
+        if not conversation["callback_url"]:
+            return
+        body = {
+            "properties": {"replica_id": "sandbox-face", **properties},
+            "conversation_id": conversation["conversation_id"],
+            "webhook_url": conversation["callback_url"],
+            "event_type": event_type,
+            "message_type": "system",
+            "timestamp": utc_now().isoformat(),
+        }
+        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+            for wait in (0.0, 0.2, 1.0):  # a platform, too, tries again
+                await asyncio.sleep(wait)
+                try:
+                    response = await client.post(conversation["callback_url"], json=body)
+                except httpx.HTTPError:
+                    continue
+                if response.is_success:
+                    return

@@ -1,0 +1,34 @@
+"""A mail server that writes what it gets into a folder: where replies go while no relay is set. A door."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+
+class Sink:
+    """aiosmtpd's handler. `folder` is made when the first mail comes; `written` counts nothing twice."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        content = envelope.content if isinstance(envelope.content, bytes) else b""
+        name = _name(content)
+        await asyncio.to_thread(self._write, name, content)
+        return f"250 2.0.0 Written as {name}"
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / name).write_bytes(content)
+
+
+def _name(content: bytes) -> str:
+    """The local part of our own Message-ID."""
+    for line in content.split(b"\r\n"):
+        if line.lower().startswith(b"message-id:"):
+            local = line.partition(b"<")[2].partition(b"@")[0].decode("ascii", "replace")
+            return "".join(char for char in local if char.isalnum()) + ".eml"
+    return "without-message-id.eml"
