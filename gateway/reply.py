@@ -12,15 +12,16 @@ import re
 from base64 import encodebytes
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.charset import QP, Charset
 from email.header import Header
 from email.mime.base import MIMEBase
 from email.mime.multipart import MIMEMultipart
 from email.mime.nonmultipart import MIMENonMultipart
-from email.mime.text import MIMEText
 from email.utils import format_datetime, formataddr
 from typing import Final
 
-from icalendar.parser import Contentline, escape_char
+from icalendar import vText
+from icalendar.parser import Contentline
 
 from gateway.ics import Block, Property
 
@@ -28,6 +29,8 @@ PRODID: Final = "-//PAL gateway//invite//EN"
 MAX_SUBJECT: Final = 200  # characters of a title that reach a Subject
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_READABLE: Final = Charset("utf-8")
+_READABLE.body_encoding = QP  # the sentence can be read in the raw mail
 _SUBJECTS: Final = {"ACCEPTED": "Accepted", "DECLINED": "Declined"}
 
 
@@ -64,7 +67,7 @@ def calendar_text(
     lines.append(f'ATTENDEE;PARTSTAT={partstat};CN="{clean(name).replace(chr(34), "")}":mailto:{attendee}')
     lines.append(f"DTSTAMP:{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
     if partstat == "DECLINED":
-        lines.append(f"COMMENT:{escape_char(clean(comment))}")
+        lines.append(f"COMMENT:{vText(clean(comment)).to_ical().decode()}")
     lines += ["REQUEST-STATUS:2.0;Success", "END:VEVENT", "END:VCALENDAR"]
     return "".join(Contentline(line).to_ical().decode() + "\r\n" for line in lines)
 
@@ -87,14 +90,16 @@ def render(reply: Reply, message_id: str, now: datetime) -> bytes:
     outer = MIMEMultipart("mixed")
     outer["From"] = formataddr((clean(reply.sender_name), reply.sender))
     outer["To"] = reply.to
-    outer["Subject"] = Header(f"{_SUBJECTS[reply.partstat]}: {clean(reply.summary)[:MAX_SUBJECT]}", "utf-8").encode()
+    outer["Subject"] = _header(f"{_SUBJECTS[reply.partstat]}: {clean(reply.summary)[:MAX_SUBJECT]}")
     outer["Date"] = format_datetime(now.astimezone(UTC))
     outer["Message-ID"] = message_id
     if reply.in_reply_to:
         outer["In-Reply-To"] = outer["References"] = reply.in_reply_to
     outer["Auto-Submitted"] = "auto-replied"  # RFC 3834: whoever answers mail automatically leaves this one alone
     alternative = MIMEMultipart("alternative")
-    alternative.attach(MIMEText(reply.comment + "\r\n", "plain", "utf-8"))
+    sentence = MIMENonMultipart("text", "plain")
+    sentence.set_payload(reply.comment + "\r\n", _READABLE)
+    alternative.attach(sentence)
     # Outlook needs method=REPLY in the MIME header, Google the charset.
     alternative.attach(_part("text", "calendar", reply.calendar, method="REPLY", charset="UTF-8"))
     outer.attach(alternative)
@@ -102,6 +107,10 @@ def render(reply: Reply, message_id: str, now: datetime) -> bytes:
     attachment["Content-Disposition"] = 'attachment; filename="invite.ics"'
     outer.attach(attachment)
     return outer.as_bytes(policy=outer.policy.clone(linesep="\r\n"))
+
+
+def _header(text: str) -> str:
+    return Header(text, "us-ascii" if text.isascii() else "utf-8").encode()
 
 
 def _part(main: str, sub: str, text: str, **params: str) -> MIMEBase:
