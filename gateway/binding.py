@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from gateway import zone_names
-from gateway.address import from_uri
+from gateway.address import as_written, from_uri
 from gateway.ics import Block, Message, Property, Stamp, Unreadable, duration, stamp, stamps
 from gateway.pals import Pal
 from gateway.platforms import candidates, choose
@@ -60,10 +60,11 @@ def bind(event: Block, message: Message, pal: Pal, links: Links, now: datetime, 
         return Unbound(Reason.INVALID, str(error))
 
 
-def organizer(message: Message) -> str:
-    """The comparable address of the ORGANIZER, '' when there is none."""
+def organizer(message: Message, *, written: bool = False) -> str:
+    """The address of the ORGANIZER, '' when there is none: the comparable one, or as it was written."""
     lines = (event.first("ORGANIZER") for event in message.events)
-    return next((from_uri(line.value) for line in lines if line is not None), "")
+    read = as_written if written else from_uri
+    return next((read(line.value) for line in lines if line is not None), "")
 
 
 def own_attendee(event: Block, pal: Pal) -> Property | None:

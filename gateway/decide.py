@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from gateway.address import from_uri
+from gateway.address import as_written
 from gateway.binding import Links, Unbound, bind, organizer, own_attendee
 from gateway.ics import Block, Message
 from gateway.itip import Applied, Freshness, apply, as_added, held, removed
@@ -282,7 +282,7 @@ def _reply(
 ) -> Reply:
     attendee = own_attendee(block, case.pal)
     # As it was invited, a +tag included: under another address the organizer would see a new guest.
-    address = from_uri(attendee.value) if attendee is not None else case.pal.address
+    address = as_written(attendee.value) if attendee is not None else case.pal.address
     version = "/".join((block.text("SEQUENCE"), block.text("DTSTAMP"), partstat))
     date = recurrence_id.isoformat() if recurrence_id is not None else ""
     return Reply(
@@ -290,7 +290,7 @@ def _reply(
         recurrence_id=recurrence_id,
         partstat=partstat,
         comment=comment,
-        to=organizer(case.message),
+        to=organizer(case.message, written=True),
         sender=address,
         sender_name=case.pal.name,
         summary=block.text("SUMMARY"),
