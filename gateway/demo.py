@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
+from email.policy import compat32
 from pathlib import Path
 from random import choices
 from string import ascii_lowercase
@@ -145,17 +146,17 @@ def invitation(pal_address: str, now: datetime) -> tuple[str, bytes]:
         now=f"{now:%Y%m%dT%H%M%SZ}",
         begin=f"{begin:%Y%m%dT%H%M%SZ}",
         end=f"{end:%Y%m%dT%H%M%SZ}",
-    ).replace("\n", "\r\n")
+    )
     mail = MIMEMultipart("alternative")
     mail["From"] = f"Alex <{ORGANIZER}>"
     mail["To"] = pal_address
     mail["Subject"] = "Invitation: Stand-up"
     mail["Message-ID"] = f"<{uid}>"
-    mail.attach(MIMEText("You have been invited to Stand-up.\n", "plain", "utf-8"))
-    part = MIMEText(calendar, "calendar", "utf-8")
+    mail.attach(MIMEText("You have been invited to Stand-up.\n", "plain", "us-ascii"))
+    part = MIMEText(calendar, "calendar", "us-ascii")
     part.set_param("method", "REQUEST")
     mail.attach(part)
-    return uid, mail.as_bytes()
+    return uid, mail.as_bytes(policy=compat32.clone(linesep="\r\n"))
 
 
 _CALENDAR: Final = """BEGIN:VCALENDAR

@@ -1,0 +1,250 @@
+"""The whole path on loopback: any SMTP client in, the reply out by SMTP, the POST at the platform, its callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import smtplib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import scheduler.store
+from gateway import store
+from gateway.app import Gateway
+from gateway.config import Settings
+from gateway.demo import invitation
+from gateway.pals import Pal, pal_id
+from scheduler.clock import utc_now
+from scheduler.joins import Join, JoinState
+
+ANNA = "anna@invite.example.com"
+PATIENCE = 20.0
+
+
+def settings_for(folder: Path, **more: Any) -> Settings:
+    values: dict[str, Any] = {
+        "store": {"url": f"sqlite:///{folder}/gateway.db"},
+        "smtp": {"port": 0},
+        "http": {"port": 0},
+        "relay": {"folder": folder / "replies"},
+        "replies": {"hold_seconds": 0},
+    }
+    return Settings(**{**values, **more})
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Gateway]:
+    gateway = Gateway(settings)
+    with gateway.engine.begin() as connection:
+        if store.find_pal(connection, ANNA) is None:
+            store.add_pal(connection, Pal(pal_id(ANNA), "Anna", ANNA, "face-1"), utc_now())
+    await gateway.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.stop()
+
+
+async def until(look: Callable[[], Awaitable[Any]]) -> Any:
+    """What `look` finds, as soon as it finds something."""
+
+    async def keep_looking() -> Any:
+        while not (found := await look()):
+            await asyncio.sleep(0.02)
+        return found
+
+    return await asyncio.wait_for(keep_looking(), PATIENCE)
+
+
+def send(gateway: Gateway, raw: bytes, recipient: str = ANNA) -> dict[str, tuple[int, bytes]]:
+    with smtplib.SMTP("127.0.0.1", gateway.smtp_port) as client:
+        return client.sendmail("alex@acme.example", [recipient], raw)
+
+
+async def joins_of(gateway: Gateway) -> list[Join]:
+    def ask() -> list[Join]:
+        with gateway.engine.connect() as connection:
+            return scheduler.store.find_joins(connection)
+
+    return await asyncio.to_thread(ask)
+
+
+def written(gateway: Gateway) -> list[Message]:
+    folder = gateway.settings.relay.folder
+    return [message_from_bytes(path.read_bytes()) for path in folder.glob("*.eml")]
+
+
+async def conversations(gateway: Gateway) -> list[dict[str, Any]]:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{gateway.http_port}/sandbox/v2/conversations")
+    return list(answer.json()["data"])
+
+
+def test_from_data_to_the_post_and_the_callback(tmp_path: Path) -> None:
+    async def path() -> None:
+        async with running(settings_for(tmp_path)) as gateway:
+            _, raw = invitation(ANNA, utc_now())
+            await asyncio.to_thread(send, gateway, raw)
+            # 250 was said: everything is written down already.
+            (join,) = await joins_of(gateway)
+            (conversation,) = await until(lambda: conversations(gateway))
+            assert conversation["meeting_url"] == join.url
+            assert conversation["pal_id"] == join.pal_id == pal_id(ANNA)
+            assert conversation["conversation_name"] == "Stand-up"
+            assert join.id in conversation["callback_url"]
+
+            async def joined() -> list[Join]:
+                return [one for one in await joins_of(gateway) if one.state is JoinState.JOINED and one.conversation_id]
+
+            (join,) = await until(joined)
+            assert join.conversation_id == conversation["conversation_id"]
+
+            async def replies() -> list[Message]:
+                return written(gateway)
+
+            (reply,) = await until(replies)
+            assert reply["To"] == "alex@acme.example"
+            assert reply["Subject"] == "Accepted: Stand-up"
+            assert reply["Auto-Submitted"] == "auto-replied"
+            calendar = next(part for part in reply.walk() if part.get_content_type() == "text/calendar")
+            assert calendar.get_param("method") == "REPLY"
+
+    asyncio.run(path())
+
+
+def test_a_cancelled_call_is_ended_at_the_platform(tmp_path: Path) -> None:
+    async def path() -> None:
+        async with running(settings_for(tmp_path)) as gateway:
+            _, raw = invitation(ANNA, utc_now())
+            await asyncio.to_thread(send, gateway, raw)
+            await until(lambda: conversations(gateway))
+            cancel = raw.replace(b"METHOD:REQUEST", b"METHOD:CANCEL").replace(b"SEQUENCE:0", b"SEQUENCE:1")
+            await asyncio.to_thread(send, gateway, cancel)
+
+            async def ended() -> list[dict[str, Any]]:
+                return [one for one in await conversations(gateway) if one["status"] == "ended"]
+
+            assert len(await until(ended)) == 1
+
+            async def cancelled() -> list[Join]:
+                return [one for one in await joins_of(gateway) if one.state is JoinState.CANCELLED]
+
+            assert len(await until(cancelled)) == 1
+
+    asyncio.run(path())
+
+
+def test_a_join_in_the_future_waits_for_its_minute(tmp_path: Path) -> None:
+    async def path() -> None:
+        async with running(settings_for(tmp_path)) as gateway:
+            _, raw = invitation(ANNA, utc_now() + timedelta(minutes=10, seconds=62))
+            await asyncio.to_thread(send, gateway, raw)
+            (join,) = await joins_of(gateway)
+            assert join.state is JoinState.PLANNED
+            assert join.at == join.starts - timedelta(seconds=60)
+            # It is due in two seconds, by the clock's own alarm.
+            await until(lambda: conversations(gateway))
+            assert utc_now() >= join.at
+
+    asyncio.run(path())
+
+
+@pytest.mark.parametrize(
+    ("recipient", "code", "text"),
+    [
+        ("nobody@invite.example.com", 550, b"5.1.1"),
+        ("anna@elsewhere.example", 550, b"5.7.1"),
+        ("not an address", 550, b"5.7.1"),
+    ],
+)
+def test_unknown_recipients_are_refused(tmp_path: Path, recipient: str, code: int, text: bytes) -> None:
+    async def path() -> None:
+        async with running(settings_for(tmp_path)) as gateway:
+            with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+                await asyncio.to_thread(send, gateway, b"Subject: x\r\n\r\n", recipient)
+            ((found, said),) = refused.value.recipients.values()
+            assert found == code or found == 553
+            assert text in said or found == 553
+
+    asyncio.run(path())
+
+
+def test_a_tagged_address_postmaster_and_an_empty_mail_are_taken(tmp_path: Path) -> None:
+    async def path() -> None:
+        async with running(settings_for(tmp_path)) as gateway:
+            for recipient in ("Anna+news@INVITE.example.com", "postmaster@invite.example.com"):
+                assert await asyncio.to_thread(send, gateway, b"Subject: hello\r\n\r\n", recipient) == {}
+            assert await joins_of(gateway) == []
+
+    asyncio.run(path())
+
+
+def test_a_store_that_is_away_means_451_and_the_mail_can_come_again(tmp_path: Path) -> None:
+    async def path() -> None:
+        async with running(settings_for(tmp_path)) as gateway:
+            _, raw = invitation(ANNA, utc_now())
+            tables = ("mails", "moved_away")
+            with gateway.engine.begin() as connection:
+                connection.exec_driver_sql(f"ALTER TABLE {tables[0]} RENAME TO {tables[1]}")
+            with pytest.raises(smtplib.SMTPDataError) as refused:
+                await asyncio.to_thread(send, gateway, raw)
+            assert refused.value.smtp_code == 451
+            assert b"mails" not in refused.value.smtp_error
+            with gateway.engine.begin() as connection:
+                connection.exec_driver_sql(f"ALTER TABLE {tables[1]} RENAME TO {tables[0]}")
+            await asyncio.to_thread(send, gateway, raw)
+            assert len(await joins_of(gateway)) == 1
+
+    asyncio.run(path())
+
+
+def test_what_was_planned_is_still_there_after_a_restart(tmp_path: Path) -> None:
+    async def path() -> None:
+        settings = settings_for(tmp_path, platform={"base_url": "http://127.0.0.1:9"})  # nobody answers there
+        async with running(settings) as gateway:
+            _, raw = invitation(ANNA, utc_now())
+            await asyncio.to_thread(send, gateway, raw)
+
+            async def tried() -> bool:
+                (join,) = await joins_of(gateway)
+                return join.attempt > 0 and join.state is JoinState.PLANNED
+
+            await until(tried)
+        async with running(settings_for(tmp_path)) as gateway:
+            await until(lambda: conversations(gateway))
+
+    asyncio.run(path())
+
+
+def test_callbacks_are_believed_only_on_their_signed_path(tmp_path: Path) -> None:
+    async def path() -> None:
+        async with running(settings_for(tmp_path)) as gateway:
+            _, raw = invitation(ANNA, utc_now() + timedelta(days=1))
+            await asyncio.to_thread(send, gateway, raw)
+            (join,) = await joins_of(gateway)
+            good = gateway.callbacks.url(join.id)
+            body = {"event_type": "system.shutdown", "properties": {"shutdown_reason": "x"}}
+            async with httpx.AsyncClient() as client:
+                forged = await client.post(good[:-1] + ("0" if good[-1] != "0" else "1"), json=body)
+                early = await client.post(good, json=body)
+                noted = await client.post(good, json={"event_type": "application.transcription_ready"})
+                broken = await client.post(good, content=b"not json")
+                health = [
+                    await client.get(f"http://127.0.0.1:{gateway.http_port}/{name}") for name in ("healthz", "readyz")
+                ]
+            assert (forged.status_code, early.status_code, noted.status_code) == (404, 200, 200)
+            assert broken.status_code == 422
+            assert [one.status_code for one in health] == [200, 200]
+            # It was only planned: a shutdown of a call that never began ends nothing.
+            assert (await joins_of(gateway))[0].state is JoinState.PLANNED
+            assert json.loads(early.text) == {"status": "noted"}
+
+    asyncio.run(path())
