@@ -42,7 +42,7 @@ class CannotStart(Exception):
     """The gateway cannot start; the message is one sentence that says the mend."""
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn without its own signal handling: signals are ours."""
 
     @contextlib.contextmanager
@@ -83,12 +83,12 @@ class Gateway:
         self._tasks: list[asyncio.Task[Any]] = []
         self._http = self._make_http()
 
-    def _make_http(self) -> _Server:
+    def _make_http(self) -> Server:
         app = make_app(self.engine, self.callbacks, self._joins.ring)
         if not self.settings.platform.base_url:
             app.include_router(Sandbox().router)
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
-        return _Server(config)
+        return Server(config)
 
     async def start(self) -> None:
         """Open the doors and begin to work."""

@@ -17,7 +17,7 @@ from sqlalchemy import DateTime, Engine, MetaData, create_engine, event
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.types import TypeDecorator
 
 BUSY_SECONDS: Final = 10  # how long a SQLite writer waits for another before it answers "locked"
@@ -51,15 +51,16 @@ def connect(url: str) -> Engine:
     """An engine for a store URL: `sqlite:///PATH`, `sqlite://` (in memory), `postgresql://…`."""
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True)
-    in_memory = url in ("sqlite://", "sqlite:///:memory:")
-    # One connection: writers of this process wait for each other in the pool, fairly, and not in SQLite's busy loop.
-    pool = {"pool_size": 1, "max_overflow": 0, "pool_timeout": BUSY_SECONDS}
-    arguments: dict[str, Any] = {"poolclass": StaticPool} if in_memory else pool
     engine = create_engine(
         url,
         # isolation_level None: the driver begins nothing by itself, `_begin_immediate` does.
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
-        **arguments,
+        # One connection: writers of this process wait for each other in the pool, and not in SQLite's busy loop.
+        # It also is what keeps a store in memory alive.
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=BUSY_SECONDS,
     )
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _begin_immediate)

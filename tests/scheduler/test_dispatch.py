@@ -1,0 +1,286 @@
+"""Carrying joins out against a platform on loopback that answers as it is told; the clock is an argument."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from sqlalchemy import Engine
+
+from gateway.app import Server
+from scheduler import store
+from scheduler.database import connect, metadata
+from scheduler.dispatch import LEASE, Dispatcher
+from scheduler.event import Component, Event, Length, Revision
+from scheduler.joins import Attendant, Join, JoinState, Policy, plan, refill_at
+from scheduler.platform import Platform
+from scheduler.recurrence import parse_rule
+from scheduler.zones import UTC_ZONE
+
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+@dataclass
+class Script:
+    """The platform: what it will answer next (status, or 'drop': act, then hang up), and what it got."""
+
+    answers: list[int | str] = field(default_factory=list)
+    retry_after: str = ""
+    posts: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+
+        @app.post("/v2/conversations")
+        async def create(request: Request) -> Response:
+            body = await request.json()
+            answer = self.answers.pop(0) if self.answers else 200
+            if isinstance(answer, int) and answer >= 400:
+                headers = {"retry-after": self.retry_after} if self.retry_after else {}
+                return Response("no", answer, headers=headers)
+            self.posts.append(body)
+            self.keys.append(request.headers["idempotency-key"])
+            if answer == "drop":
+                return Response("", 502)  # it acted, and its proxy lost the answer
+            return Response(f'{{"conversation_id": "c{len(self.posts)}"}}', media_type="application/json")
+
+        @app.get("/v2/conversations")
+        async def listing() -> dict[str, Any]:
+            known = enumerate(self.posts, 1)
+            return {"data": [{"conversation_id": f"c{n}", "callback_url": post["callback_url"]} for n, post in known]}
+
+        @app.post("/v2/conversations/{conversation_id}/end")
+        async def end(conversation_id: str) -> dict[str, str]:
+            self.ended.append(conversation_id)
+            return {}
+
+        return app
+
+
+@dataclass
+class Bench:
+    """A store, a dispatcher, a platform and a clock that is set by hand."""
+
+    engine: Engine
+    script: Script
+    platform: Platform
+    now: datetime = START
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        return Dispatcher(self.engine, self.platform, "http://here/{}".format, lambda: self.now, "me", Policy())
+
+    def plan(self, rrule: str = "", minutes: int = 60) -> None:
+        rules = (parse_rule(rrule, lambda text: START),) if rrule else ()
+        component = Component(
+            Revision(0, START),
+            START.replace(tzinfo=None),
+            UTC_ZONE,
+            Length(seconds=60 * minutes),
+            rules=rules,
+            summary="Stand-up",
+            url="https://meet.google.com/abc-defg-hij",
+        )
+        event = Event("u1", "alex@acme.example", master=component)
+        early = START - timedelta(hours=1)
+        with self.engine.begin() as connection:
+            store.save_event(connection, "p1", event, refill_at(event, early, Policy()))
+            store.save_joins(connection, plan(event, (), Attendant("p1", "f1"), early, Policy()), ())
+
+    def joins(self) -> list[Join]:
+        with self.engine.connect() as connection:
+            return store.find_joins(connection)
+
+    def join(self) -> Join:
+        (join,) = self.joins()
+        return join
+
+
+def bench(test: Callable[[Bench], Coroutine[Any, Any, None]]) -> None:
+    async def run() -> None:
+        script = Script()
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        server = Server(uvicorn.Config(script.app(), log_config=None, lifespan="off"))
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        engine = connect("sqlite://")
+        metadata.create_all(engine)
+        platform = Platform(f"http://127.0.0.1:{listening.getsockname()[1]}", "key")
+        made = Bench(engine, script, platform)
+        try:
+            await test(made)
+        finally:
+            await platform.close()
+            server.should_exit = True
+            await serving
+
+    asyncio.run(run())
+
+
+def test_it_posts_one_minute_before_the_start_and_not_earlier() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.now = START - timedelta(seconds=61)
+        assert await it.dispatcher.work() == 0
+        it.now = START - timedelta(seconds=60)
+        assert await it.dispatcher.work() == 1
+        assert it.script.posts == [
+            {
+                "pal_id": "p1",
+                "face_id": "f1",
+                "meeting_url": "https://meet.google.com/abc-defg-hij",
+                "conversation_name": "Stand-up",
+                "callback_url": f"http://here/{it.join().id}",
+            }
+        ]
+        assert it.script.keys == [it.join().id]
+        assert (it.join().state, it.join().conversation_id, it.join().wake_at) == (JoinState.STARTED, "c1", None)
+        it.now = START + timedelta(minutes=30)
+        assert await it.dispatcher.work() == 0
+
+    bench(test)
+
+
+@pytest.mark.parametrize(("status", "retry_after", "wait"), [(503, "", 2), (500, "", 2), (429, "30", 30), (408, "", 2)])
+def test_a_passing_fault_is_tried_again_when_it_is_time(status: int, retry_after: str, wait: int) -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers, it.script.retry_after = [status], retry_after
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().wake_at) == (JoinState.PLANNED, START + timedelta(seconds=wait))
+        it.now = START + timedelta(seconds=wait - 1)
+        assert await it.dispatcher.work() == 0
+        it.now = START + timedelta(seconds=wait)
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().attempt) == (JoinState.STARTED, 2)
+
+    bench(test)
+
+
+def test_it_gives_up_shortly_before_the_end_and_says_why() -> None:
+    async def test(it: Bench) -> None:
+        it.plan(minutes=10)
+        it.script.answers = [503] * 50
+        for second in range(0, 600, 5):
+            it.now = START + timedelta(seconds=second)
+            await it.dispatcher.work()
+        assert (it.join().state, it.join().reason) == (JoinState.FAILED, "platform-answered-503")
+        assert it.join().attempt > 8
+        assert it.script.posts == []
+
+    bench(test)
+
+
+def test_a_refusal_is_final() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers = [400]
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().reason, it.join().wake_at) == (
+            JoinState.FAILED,
+            "platform-refused-400",
+            None,
+        )
+
+    bench(test)
+
+
+def test_an_answer_that_was_lost_is_looked_for_before_posting_again() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers = ["drop"]
+        await it.dispatcher.work()
+        it.now = START + timedelta(seconds=5)
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().conversation_id) == (JoinState.STARTED, "c1")
+        assert len(it.script.posts) == 1
+
+    bench(test)
+
+
+def test_what_ended_meanwhile_is_missed_and_not_joined() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.now = START + timedelta(hours=1)
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().reason) == (JoinState.MISSED, "ended-before-we-could-join")
+        assert it.script.posts == []
+
+    bench(test)
+
+
+def test_a_late_join_of_a_running_meeting_is_sent() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.now = START + timedelta(minutes=55)
+        await it.dispatcher.work()
+        assert it.join().state is JoinState.STARTED
+
+    bench(test)
+
+
+def test_a_dead_ones_claim_is_taken_over_after_its_lease_and_its_late_word_does_not_count() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        with it.engine.begin() as connection:
+            (theirs,) = store.claim(connection, it.now, "dead", LEASE, 10)
+        assert await it.dispatcher.work() == 0
+        it.now = START + LEASE
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().owner) == (JoinState.STARTED, "me")
+        with it.engine.begin() as connection:
+            assert not store.settle(connection, theirs, state=JoinState.FAILED)
+        assert it.join().state is JoinState.STARTED
+
+    bench(test)
+
+
+def test_a_join_dropped_on_its_way_is_ended_at_the_platform() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        with it.engine.begin() as connection:
+            (claimed,) = store.claim(connection, it.now, "me", LEASE, 10)
+            dropped = replace(claimed, state=JoinState.LEAVING, reason="cancelled")
+            store.save_joins(connection, (dropped,), (claimed,))
+            # Its POST went through meanwhile.
+            assert store.settle(connection, claimed, state=JoinState.STARTED, conversation_id="c9")
+        assert it.join().state is JoinState.LEAVING
+        await it.dispatcher.work()
+        assert (it.join().state, it.script.ended) == (JoinState.CANCELLED, ["c9"])
+
+    bench(test)
+
+
+def test_a_callback_that_comes_before_the_answer_is_kept() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        with it.engine.begin() as connection:
+            (claimed,) = store.claim(connection, it.now, "me", LEASE, 10)
+            assert store.observe(connection, claimed.id, JoinState.JOINED)
+            store.settle(connection, claimed, state=JoinState.STARTED, conversation_id="c1")
+        assert (it.join().state, it.join().conversation_id) == (JoinState.JOINED, "c1")
+
+    bench(test)
+
+
+def test_a_series_is_planned_further_as_time_goes_on() -> None:
+    async def test(it: Bench) -> None:
+        it.plan("FREQ=DAILY")
+        before = len(it.joins())
+        it.now = START + timedelta(days=30)
+        await it.dispatcher.work()
+        joins = it.joins()
+        assert joins[-1].starts == START + timedelta(days=89)
+        assert len(joins) == before + 30
+        assert sum(join.state is JoinState.MISSED for join in joins) == 30
+
+    bench(test)

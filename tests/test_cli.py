@@ -1,0 +1,227 @@
+"""The commands as a person or a program runs them: words in, lines and exit codes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+NOW = "2026-03-01T08:00:00Z"
+
+
+def run(*words: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(SAMPLES.parent), **(env or {})},
+        check=False,
+    )
+
+
+def replay(*words: str) -> list[dict[str, object]]:
+    done = run("replay", "--json", "--now", NOW, *words)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_replay_says_all_that_is_documented() -> None:
+    (one,) = replay(str(SAMPLES / "google/01-new.eml"))
+    assert one["file"] == str(SAMPLES / "google/01-new.eml")
+    assert one["pal"] == "anna@invite.example.com"
+    assert one["uid"] == "4f1q8c2jv7m0t5r9k3h6d1b8ns@google.com"
+    assert (one["verdict"], one["reason"], one["platform"]) == ("accepted", None, "google_meet")
+    reply = one["reply"]
+    assert isinstance(reply, dict)
+    assert (reply["to"], reply["partstat"], reply["recurrence_id"]) == ("alex@acme.example", "ACCEPTED", None)
+    assert "METHOD:REPLY" in str(reply["raw"]) or "base64" in str(reply["raw"])
+    assert one["joins"] == [
+        {
+            "recurrence_id": "2026-03-03T14:00:00Z",
+            "starts": "2026-03-03T14:00:00Z",
+            "ends": "2026-03-03T14:30:00Z",
+            "at": "2026-03-03T13:59:00Z",
+            "url": "https://meet.google.com/hpt-wvqk-bnm",
+            "state": "planned",
+        }
+    ]
+
+
+def test_a_folder_is_played_sorted_by_name_and_a_story_goes_on_in_a_kept_store(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/story.db"
+    folder = replay(str(SAMPLES / "google"))
+    assert [Path(str(one["file"])).name[:2] for one in folder] == [f"{number:02}" for number in range(1, 13)]
+    replay("--store", store, str(SAMPLES / "google/01-new.eml"))
+    (moved,) = replay("--store", store, str(SAMPLES / "google/03-rescheduled.eml"))
+    joins = moved["joins"]
+    assert isinstance(joins, list)
+    assert [join["starts"] for join in joins] == ["2026-03-04T15:00:00Z"]
+
+
+def test_a_bare_file_counts_as_sent_by_its_organizer_to_its_attendees(tmp_path: Path) -> None:
+    path = tmp_path / "plain.ics"
+    path.write_text(
+        "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nBEGIN:VEVENT\nUID:1\nDTSTAMP:20260228T080000Z\n"
+        "DTSTART:20260303T140000Z\nORGANIZER:mailto:alex@acme.example\nATTENDEE:mailto:ben@invite.example.com\n"
+        "LOCATION:https://meet.google.com/abc-defg-hij\nEND:VEVENT\nEND:VCALENDAR\n"
+    )
+    anna, ben = "anna@invite.example.com", "ben@invite.example.com"
+    (only,) = replay("--pal", anna, str(path))
+    assert (only["pal"], only["verdict"]) == (anna, "accepted")
+    (named,) = replay("--pal", anna, "--pal", ben, str(path))
+    assert (named["pal"], named["verdict"]) == (ben, "accepted")
+    (refused,) = replay("--pal", ben, "--allow", "boss@acme.example", str(path))
+    assert (refused["verdict"], refused["reason"]) == ("declined", "not-on-allowlist")
+
+
+def test_occurrences_are_the_schedulers(tmp_path: Path) -> None:
+    path = tmp_path / "series.ics"
+    path.write_text(
+        "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nBEGIN:VEVENT\nUID:1\nDTSTAMP:20260228T080000Z\nSTATUS:TENTATIVE\n"
+        "DTSTART;TZID=Europe/Berlin:20260327T140000\nDURATION:PT30M\nRRULE:FREQ=DAILY;COUNT=4\n"
+        "EXDATE;TZID=Europe/Berlin:20260328T140000\nEND:VEVENT\nEND:VCALENDAR\n"
+    )
+    done = run("occurrences", "--json", str(path))
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["starts"] for row in rows] == ["2026-03-27T13:00:00Z", "2026-03-29T12:00:00Z", "2026-03-30T12:00:00Z"]
+    assert rows[0] == {
+        "starts": "2026-03-27T13:00:00Z",
+        "ends": "2026-03-27T13:30:00Z",
+        "recurrence_id": "2026-03-27T13:00:00Z",
+        "url": None,
+        "status": "tentative",
+    }
+    late = run("occurrences", "--from", "2026-03-30T00:00:00Z", "--to", "2026-04-01T00:00:00Z", str(path))
+    assert len(late.stdout.splitlines()) == 1
+
+
+def test_pals_and_joins_without_http(tmp_path: Path) -> None:
+    store = {"GATEWAY_STORE__URL": f"sqlite:///{tmp_path}/g.db"}
+    added = run("pals", "add", "Ada@invite.example.com", "--allow", r".*@acme\.com", "--face", "r1", env=store)
+    assert (added.returncode, added.stdout) == (0, "Ada can now be invited at ada@invite.example.com.\n")
+    again = run("pals", "add", "ada@invite.example.com", env=store)
+    assert (again.returncode, again.stderr) == (1, "pal-gateway: ada@invite.example.com is taken; choose another.\n")
+    (row,) = [json.loads(line) for line in run("pals", "list", "--json", env=store).stdout.splitlines()]
+    assert (row["conferencing_email"], row["allowlist"], row["default_face_id"]) == (
+        "ada@invite.example.com",
+        [r".*@acme\.com"],
+        "r1",
+    )
+    url = store["GATEWAY_STORE__URL"]
+    sample = str(SAMPLES / "google/06-series.eml")
+    replay("--store", url, "--pal", "anna@invite.example.com", sample)
+    planned = run("joins", "list", "--pal", "anna@invite.example.com", "--state", "planned", "--json", env=store)
+    assert len(planned.stdout.splitlines()) == 9
+    shown = run("pals", "show", "anna@invite.example.com", env=store)
+    assert len(shown.stdout.splitlines()) == 1 + 9
+    removed = run("pals", "remove", "anna@invite.example.com", env=store)
+    assert removed.stdout == "anna@invite.example.com cannot be invited any more; 9 joins were cancelled.\n"
+    assert run("pals", "show", "anna@invite.example.com", env=store).returncode == 1
+    assert len(run("joins", "list", "--state", "cancelled", "--json", env=store).stdout.splitlines()) == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["replay"], 2, "Missing argument"),
+        (["replay", "--now", "yesterday", "x.eml"], 2, "2026-03-02T09:00:00Z"),
+        (["replay", "nowhere.eml"], 1, "nowhere.eml cannot be read"),
+        (["replay", "--pal", "b", "x.eml"], 2, "not an e-mail address"),
+        (["replay", "--pal", "bot7@invite.example.com", "x.eml"], 2, "reserved"),
+        (["replay", "--allow", "(?=x).*", "x.eml"], 2, "allowlist entry"),
+        (["replay", "--store", "nonsense", "x.eml"], 2, "not a store"),
+        (["replay", "--zone", "Mars/Base", "x.eml"], 2, "not a time zone"),
+        (["occurrences", "nowhere.ics"], 1, "nowhere.ics cannot be read"),
+        (["pals", "add", "ada@other.example"], 2, "the domain of this gateway"),
+        (["joins", "list", "--state", "lost"], 2, "not a state of a join"),
+        (["serve", "--config", "nowhere.toml"], 2, "cannot be read"),
+        (["nonsense"], 2, "No such command"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_words_get_one_sentence(tmp_path: Path, words: list[str], code: int, says: str) -> None:
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[smtp]\nprot = 25", "smtp.prot is not a setting; the nearest is smtp.port."),
+        ("[smtp]\nport = 99999", "smtp.port"),
+        ("[platform]\njoinable = ['zom']", "'zom' is not a platform; the nearest is zoom."),
+        ("nonsense", "is not TOML"),
+    ],
+)
+def test_wrong_settings_get_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(text)
+    done = run("pals", "list", "--config", str(path), cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert says in done.stderr
+
+
+def test_a_misspelt_variable_is_an_error(tmp_path: Path) -> None:
+    done = run("pals", "list", cwd=tmp_path, env={"GATEWAY_SMTP__PROT": "25"})
+    assert done.returncode == 2
+    assert "GATEWAY_SMTP__PORT" in done.stderr
+
+
+COMMANDS = [
+    "",
+    "serve",
+    "demo",
+    "replay",
+    "occurrences",
+    "pals add",
+    "pals list",
+    "pals show",
+    "pals remove",
+    "joins list",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    done = run(*command.split(), "--help")
+    assert done.returncode == 0
+    assert not command or "Example: pal-gateway " + command in " ".join(done.stdout.split())
+
+
+def test_help_is_quick() -> None:
+    """Median of five, as CPU seconds of the child, so that a busy machine does not matter."""
+    spent = []
+    for _ in range(5):
+        before = os.times()
+        assert run("replay", "--help").returncode == 0
+        after = os.times()
+        spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert statistics.median(spent) < 0.5
+
+
+def test_the_demo_walks_the_main_path_and_ends(tmp_path: Path) -> None:
+    done = run("demo", cwd=tmp_path, env={"GATEWAY_SMTP__PORT": "0", "GATEWAY_HTTP__PORT": "0"})
+    assert done.returncode == 0, done.stderr
+    assert "Subject: Accepted: Stand-up" in done.stdout
+    assert "Anna is in the call" in done.stdout
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = run("serve", cwd=tmp_path, env={"GATEWAY_SMTP__PORT": port, "GATEWAY_HTTP__PORT": "0"})
+    assert done.returncode == 2
+    assert f"127.0.0.1:{port} cannot be opened" in done.stderr
