@@ -27,7 +27,7 @@ def as_written(value: str) -> str:
     """The address of a CAL-ADDRESS in its own spelling: a local part may mean its case (iCloud's tokens do)."""
     comparable = from_uri(value)
     plain = unquote(value.strip().strip('"').partition(":")[2].partition("?")[0]).strip().strip("<>").strip()
-    return plain if normal(plain) == comparable and plain.isascii() else comparable
+    return plain if comparable and normal(plain) == comparable and plain.isascii() else comparable
 
 
 def normal(address: str) -> str:
