@@ -1,0 +1,1 @@
+"""Peers: programs that others wrote, on the far side of our messages. Where one is missing, its tests skip."""
