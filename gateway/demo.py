@@ -9,6 +9,7 @@ import asyncio
 import signal
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
+from email import message_from_bytes
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from email.policy import compat32
@@ -105,13 +106,29 @@ async def _show(gateway: Gateway, pal: Pal) -> bool:
     )
     folder = gateway.settings.relay.folder
     path = await _reply_to(gateway, uid, folder)
-    print(f"2. The reply, {path}:\n")
-    print("\n".join("   " + line for line in path.read_text("utf-8").splitlines()[:24]))
+    print(f"2. The reply, {path}:\n\n{_readable(path.read_bytes())}")
     join = await _joined(gateway, pal, uid)
     print(
         f"\n3. {pal.name} is in the call: join {join.id}, {join.url}, conversation {join.conversation_id}.", flush=True
     )
     return True
+
+
+def _readable(raw: bytes) -> str:
+    """The reply's headers, its sentence and its calendar, decoded and indented."""
+    mail = message_from_bytes(raw)
+    lines = [
+        f"{name}: {mail[name]}" for name in ("From", "To", "Subject", "Message-ID", "In-Reply-To", "Auto-Submitted")
+    ]
+    for wanted in ("text/plain", "text/calendar"):
+        part = next(part for part in mail.walk() if part.get_content_type() == wanted)
+        payload = part.get_payload(decode=True)
+        lines += [
+            "",
+            f"[{part['Content-Type']}]",
+            *(payload.decode().splitlines() if isinstance(payload, bytes) else []),
+        ]
+    return "\n".join("   " + line for line in lines)
 
 
 async def _reply_to(gateway: Gateway, uid: str, folder: Path) -> Path:

@@ -51,7 +51,10 @@ class Policy:
 
 @dataclass(frozen=True)
 class Join:
-    """A complete order: who goes where, when, and until when. Instants are UTC."""
+    """A complete order: who goes where, when, and until when. Instants are UTC.
+
+    `at` is when the PAL joins: one lead before the start, or the instant of planning when that was later.
+    """
 
     id: str
     pal_id: str
@@ -61,7 +64,7 @@ class Join:
     starts: datetime
     ends: datetime
     at: datetime
-    until: datetime  # from here on it is too late to join
+    until: datetime  # from then on it is too late to join
     url: str
     name: str
     state: JoinState = JoinState.PLANNED
@@ -171,7 +174,7 @@ class _Planner:
             self.rows[join.id] = moved
 
     def _placed(self, join: Join, one: Occurrence) -> Join:
-        at = one.starts - self.policy.lead
+        at = join.at if one.starts == join.starts else self._due(one)
         # A retry under way keeps its own instant, unless the occurrence moved.
         due = join.state is JoinState.PLANNED and (at != join.at or not join.attempt)
         return replace(
@@ -207,8 +210,12 @@ class _Planner:
         else:
             self._fresh(one)
 
+    def _due(self, one: Occurrence) -> datetime:
+        """One lead before the start, or now when that is past."""
+        return max(one.starts - self.policy.lead, self.now)
+
     def _fresh(self, one: Occurrence) -> None:
-        at = one.starts - self.policy.lead
+        at = self._due(one)
         join = Join(
             id=self._new_id(one.recurrence_id),
             pal_id=self.attendant.pal_id,
