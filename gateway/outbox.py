@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 from gateway import store
 from gateway.store import Letter
 from scheduler.clock import Alarm
+from scheduler.database import AWAY
 
 BATCH: Final = 20
 LEASE: Final = timedelta(seconds=120)
@@ -54,8 +55,11 @@ class Outbox:
     async def run(self, alarm: Alarm) -> None:
         """Work at every ring, until cancelled."""
         while True:
-            await self.work()
-            alarm.set(await asyncio.to_thread(self._next))
+            try:
+                await self.work()
+                alarm.set(await asyncio.to_thread(self._next))
+            except AWAY as error:
+                log.warning("store away", cause=str(error.__cause__ or error))
             await alarm.wait()
 
     async def work(self) -> int:

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from scheduler import store
 from scheduler.clock import Alarm
+from scheduler.database import AWAY
 from scheduler.joins import Attendant, Join, JoinState, Policy, plan, refill_at
 from scheduler.platform import Platform, Refused, Started
 from scheduler.retry import Again, after_failure
@@ -51,8 +52,12 @@ class Dispatcher:
     async def run(self, alarm: Alarm) -> None:
         """Work at every ring, until cancelled."""
         while True:
-            await self.work()
-            alarm.set(await asyncio.to_thread(self._next_wake))
+            try:
+                await self.work()
+                alarm.set(await asyncio.to_thread(self._next_wake))
+            except AWAY as error:
+                # What was claimed is looked at again when its lease ends.
+                log.warning("store away", cause=str(error.__cause__ or error))
             await alarm.wait()
 
     async def work(self) -> int:

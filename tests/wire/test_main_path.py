@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import smtplib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from email import message_from_bytes
@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 import scheduler.store
 from gateway import store
@@ -204,6 +205,29 @@ def test_a_store_that_is_away_means_451_and_the_mail_can_come_again(tmp_path: Pa
             assert len(await joins_of(gateway)) == 1
 
     asyncio.run(path())
+
+
+def test_the_workers_outlive_a_store_that_is_away(tmp_path: Path) -> None:
+    async def path() -> None:
+        async with running(settings_for(tmp_path)) as gateway:
+            with gateway.engine.begin() as connection:
+                connection.exec_driver_sql("ALTER TABLE joins RENAME TO joins_away")
+                connection.exec_driver_sql("ALTER TABLE outbox RENAME TO outbox_away")
+            gateway.wake()
+            with capture_logs() as lines:
+                await until(lambda: _both_said(lines))
+            with gateway.engine.begin() as connection:
+                connection.exec_driver_sql("ALTER TABLE joins_away RENAME TO joins")
+                connection.exec_driver_sql("ALTER TABLE outbox_away RENAME TO outbox")
+            _, raw = invitation(ANNA, utc_now())
+            await asyncio.to_thread(send, gateway, raw)
+            await until(lambda: conversations(gateway))
+
+    asyncio.run(path())
+
+
+async def _both_said(lines: Sequence[Any]) -> bool:
+    return len([line for line in lines if line["event"] == "store away"]) >= 2
 
 
 def test_what_was_planned_is_still_there_after_a_restart(tmp_path: Path) -> None:
