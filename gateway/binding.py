@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from gateway import zone_names
@@ -197,10 +197,11 @@ class _Binder:
         if named is None:
             return component
         one = stamp(named.value, named.params)
+        known = one.utc or (one.tzid is not None and zone_names.resolve(one.tzid, self.message.calendar) is not None)
         return replace(
             component,
             recurrence_id=self._instant(one, component.zone),
-            recurrence_day=one.wall.date() if one.date_only and not component.all_day else None,
+            recurrence_wall=None if known and one.wall.time() != time() else one.wall,
             this_and_future=named.params.get("RANGE", "").upper() == "THISANDFUTURE",
             rules=(),
             added=(),

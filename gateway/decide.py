@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from gateway.address import as_written
 from gateway.binding import Links, Unbound, bind, organizer, own_attendee
 from gateway.ics import Block, Message
-from gateway.itip import Applied, Freshness, apply, as_added, held, removed
+from gateway.itip import Applied, Freshness, apply, as_added, held, is_orphan, located, removed
 from gateway.pals import ALWAYS_ALLOWED, Pal, allowed_by
 from gateway.reply import Reply, calendar_text
 from gateway.senders import Sender, owns
@@ -22,6 +23,8 @@ from gateway.verdict import Reason, Verdict
 from gateway.wording import accepted, declined
 from scheduler.event import Answer, Component, Event
 from scheduler.joins import Attendant, Join, Policy, ahead, plan
+
+ORPHAN: Final = "the override matches no date of the series; it counts at its own time"
 
 
 @dataclass(frozen=True)
@@ -131,19 +134,32 @@ def _applied(case: Case, desk: Desk, now: datetime) -> Decision:
     if case.message.method == "ADD":
         components = tuple(as_added(one) for one in components)
     known = case.known or Event(case.message.uid, organizer(case.message), _owner(case.sender))
-    why_out = _why_out(components, known, case.message.method, desk)
+    master = next((one for one in components if one.recurrence_id is None), known.master)
+    components = tuple(located(one, master) for one in components)
+    why_out = _why_out(components, known, master, case.message.method, desk)
     components = tuple(replace(one, attending=one.attending and not why) for one, why in why_out)
     applied = apply(known, components)
     notes = tuple(note for one in components for note in one.notes)
-    if applied.freshness is Freshness.DUPLICATE:
-        return Decision(Verdict.IGNORED, Reason.DUPLICATE, notes=notes)
-    if applied.freshness is Freshness.OUTDATED:
-        return Decision(Verdict.OUTDATED, event=applied.event, notes=notes)
-    blocks = {one.recurrence_id: block for one, block in zip(components, case.message.events, strict=True)}
+    if applied.freshness is not Freshness.NEWS:
+        return replace(_nothing_new(case, desk, now, applied), notes=notes)
+    notes += tuple(ORPHAN for one in applied.news if one.attending and is_orphan(one, applied.event))
+    blocks = dict(zip(components, case.message.events, strict=True))
     said = _answered(case, desk, now, known, applied, blocks)
-    if said.verdict is Verdict.CANCELLED and said.reason is None:
-        said = replace(said, reason=next((why for _, why in why_out if why), None))
+    why = next((why for _, why in why_out if why), None)
+    if said.verdict is Verdict.CANCELLED and why is not None:
+        said = replace(said, reason=why)
     return replace(said, allowed_by=_allowing_entry(case), notes=notes)
+
+
+def _nothing_new(case: Case, desk: Desk, now: datetime, applied: Applied) -> Decision:
+    """An older message or a duplicate: no answer. What it tells of the past may still say which overrides count."""
+    said = Decision(Verdict.OUTDATED)
+    if applied.freshness is Freshness.DUPLICATE:
+        said = Decision(Verdict.IGNORED, Reason.DUPLICATE)
+    if applied.event == case.known:
+        return said
+    joins = plan(applied.event, case.joins, Attendant(case.pal.id, case.pal.face_id), now, desk.scheduling)
+    return replace(said, event=applied.event, joins=joins)
 
 
 def _owner(sender: Sender) -> str | None:
@@ -151,12 +167,11 @@ def _owner(sender: Sender) -> str | None:
 
 
 def _why_out(
-    components: tuple[Component, ...], known: Event, method: str | None, desk: Desk
+    components: tuple[Component, ...], known: Event, master: Component | None, method: str | None, desk: Desk
 ) -> list[tuple[Component, Reason | None]]:
     """For each component, why the PAL does not attend it although the organizer did not cancel it."""
     if method != "REQUEST":
         return [(one, None) for one in components]
-    master = next((one for one in components if one.recurrence_id is None), known.master)
     forwarded = known.master is None and not any(one.listed for one in components)
     if forwarded and not desk.accept_forwarded:
         return [(one, Reason.NOT_INVITED) for one in components]
@@ -177,15 +192,11 @@ class _Judged:
 
 
 def _answered(
-    case: Case, desk: Desk, now: datetime, known: Event, applied: Applied, blocks: dict[datetime | None, Block]
+    case: Case, desk: Desk, now: datetime, known: Event, applied: Applied, blocks: dict[Component, Block]
 ) -> Decision:
     """The verdict on what was news, the joins it owes, and the replies it asks for."""
     event = replace(applied.event, organizer=organizer(case.message))
-    judged = [
-        _Judged(one, blocks[one.recurrence_id], _objection(event, one, desk, now))
-        for one in applied.news
-        if one.attending
-    ]
+    judged = [_Judged(one, blocks[one], _objection(event, one, desk, now)) for one in applied.news if one.attending]
     event = _forget_answers(_without_all_day(event, judged), applied.news)
     joins = plan(event, case.joins, Attendant(case.pal.id, case.pal.face_id), now, desk.scheduling)
     if not judged:

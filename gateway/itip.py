@@ -2,6 +2,7 @@
 
 Rules of this file:
 - Each component has its own version, `Revision(sequence, dtstamp)`, compared per (UID, RECURRENCE-ID) (2.1.5).
+- Across components SEQUENCEs are counted apart (Google, Exchange), so there the later DTSTAMP is the newer one.
 - Nothing is thrown away: an override that a reschedule made void lies dormant, a cancelled date or series stays as a
   tombstone. So the messages of a story may come in any order.
 - What is known decides what is news; who may say it is not asked here (`senders`, `decide`).
@@ -10,12 +11,17 @@ Rules of this file:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from enum import StrEnum
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Final
 
 from gateway.verdict import Reason
-from scheduler.event import Component, Event, Revision
-from scheduler.occurrences import occurs_at
+from scheduler.event import Component, Event, Revision, Timing
+from scheduler.occurrences import dates_between, occurs_at
+
+MAX_TIMINGS: Final = 100  # versions of a master that are remembered
 
 
 class Freshness(StrEnum):
@@ -37,15 +43,16 @@ def apply(known: Event, components: tuple[Component, ...]) -> Applied:
     """The event once the components of one REQUEST, ADD or CANCEL were taken in; a component that does not attend
     is a cancellation. `known` is empty (no master, no overrides) for an event never heard of."""
     event, taken, freshness = known, [], []
+    master = next((one for one in components if one.recurrence_id is None), None)
     # The master first, whatever the order in the message.
     for component in sorted(components, key=lambda one: one.recurrence_id is not None):
         how = _freshness(component, event)
         freshness.append(how)
+        event = _take(event, component) if how is Freshness.NEWS else _learn(event, component)
+        if how is not Freshness.OUTDATED and master is not None and component is not master:
+            event = _vouched(event, component, master.revision)
         if how is Freshness.NEWS:
-            event = _take(event, component)
             taken.append(component)
-        else:
-            event = _learn(event, component)
     event = _settle(event)
     news = tuple(one for one in taken if not _is_dormant(event, one))
     if news:
@@ -64,16 +71,36 @@ def held(event: Event, component: Component) -> Component | None:
     return None
 
 
+def located(one: Component, master: Component | None) -> Component:
+    """An override whose RECURRENCE-ID is a floating time or a day, with the date of the series that it means.
+
+    Read in the series' zone; if that is none of its dates and one date alone falls on that day, it is that one.
+    """
+    wall = one.recurrence_wall
+    if wall is None or one.recurrence_id is None or master is None:
+        return one
+    there = master.zone.instant(wall)
+    for instant in (there, one.recurrence_id):
+        if occurs_at(master, instant):
+            return replace(one, recurrence_id=instant)
+    if wall.time() != time() or master.all_day:
+        return replace(one, recurrence_id=there)
+    on_day = dates_between(master, there, master.zone.instant(wall + timedelta(days=1)))
+    return replace(one, recurrence_id=on_day[0]) if len(on_day) == 1 else one
+
+
 def removed(component: Component, known: Event, master: Component | None) -> Reason | None:
     """Why the PAL is out although the organizer did not cancel, None when it is not.
 
     It was an attendee and is none any more; or the organizer's copy says that it does not attend and we never said so.
     """
-    before = master if component.recurrence_id is not None else known.master
+    before = held(known, component)
+    if component.recurrence_id is not None:
+        before = before or master
     if not component.listed and before is not None and before.listed and before.attending:
         return Reason.NOT_INVITED
-    said_no = component.partstat in ("DECLINED", "DELEGATED")
-    if said_no and known.answer(component.recurrence_id) != "DECLINED":
+    said_no = component.partstat == "DECLINED" and known.answer(component.recurrence_id) != "DECLINED"
+    if said_no or component.partstat == "DELEGATED":
         return Reason.DECLINED_FOR_US
     return None
 
@@ -84,14 +111,12 @@ def as_added(component: Component) -> Component:
     return replace(component, recurrence_id=component.recurrence_id or own, rules=(), added=())
 
 
-def is_newer(revision: Revision, than: Revision, *, or_equal: bool = False) -> bool:
-    """Whether a component that has no version of its own yet counts beside one of another component.
-
-    Its SEQUENCE may be lower: Google and Exchange count overrides apart. A later DTSTAMP is enough.
-    """
-    if or_equal and (revision == than or revision.dtstamp == than.dtstamp):
-        return True
-    return revision > than or revision.dtstamp > than.dtstamp
+def is_orphan(component: Component, event: Event) -> bool:
+    """Whether an override names a date that its series does not have."""
+    master = event.master
+    if component.recurrence_id is None or master is None or not master.attending:
+        return False
+    return not occurs_at(master, component.recurrence_id)
 
 
 def _freshness(component: Component, event: Event) -> Freshness:
@@ -106,11 +131,14 @@ def _freshness(component: Component, event: Event) -> Freshness:
 
 def _take(event: Event, component: Component) -> Event:
     if component.recurrence_id is None:
-        return replace(event, master=replace(component, timed=_timed(event.master, component)))
+        return _remembered(replace(event, master=component), component)
+    return _with_override(event, component)
+
+
+def _with_override(event: Event, component: Component) -> Event:
     before = held(event, component)
     others = tuple(one for one in event.overrides if one is not before)
-    overrides = sorted((*others, component), key=_place)
-    return replace(event, overrides=tuple(overrides))
+    return replace(event, overrides=tuple(sorted((*others, component), key=_place)))
 
 
 def _place(component: Component) -> tuple[datetime, bool]:
@@ -118,46 +146,98 @@ def _place(component: Component) -> tuple[datetime, bool]:
     return component.recurrence_id, component.this_and_future
 
 
-def _timed(before: Component | None, component: Component) -> Revision:
-    """An edit of details keeps the moved dates, a reschedule makes them void (RFC 5546 4.4.7)."""
-    if before is None or before.timed is None or not (before.attending and component.attending):
-        return component.revision
-    return before.timed if before.timing == component.timing else component.revision
+def _remembered(event: Event, master: Component) -> Event:
+    """The event with the times of one more version of its master."""
+    mark = blake2b(repr(master.timing).encode(), digest_size=8).hexdigest() if master.attending else ""
+    others = [one for one in event.timings if one.revision != master.revision]
+    timings = sorted((*others, Timing(master.revision, mark)), key=lambda one: one.revision)
+    return replace(event, timings=tuple(timings[-MAX_TIMINGS:]))
 
 
 def _learn(event: Event, component: Component) -> Event:
-    """An older master with the same times says that they stand since then."""
+    """What an older master still tells: its times, and that the PAL was an attendee."""
     master = event.master
-    if component.recurrence_id is not None or master is None or master.timed is None:
+    if component.recurrence_id is not None or master is None or component.revision >= master.revision:
         return event
-    if master.attending and component.attending and master.timing == component.timing:
-        return replace(event, master=replace(master, timed=min(master.timed, component.revision)))
+    event = _remembered(event, component)
+    if component.listed and component.attending and not master.listed and master.attending:
+        return _remembered(replace(event, master=replace(master, attending=False)), replace(master, attending=False))
     return event
 
 
+def _vouched(event: Event, override: Component, master: Revision) -> Event:
+    """An override sent along with its master is as new as that: a reschedule that brings it does not make it void."""
+    known = held(event, override)
+    if known is None or (known.beside is not None and _clock(known.beside) >= _clock(master)):
+        return event
+    return _with_override(event, replace(known, beside=master))
+
+
 def _settle(event: Event) -> Event:
-    """Which overrides are in force."""
-    overrides = tuple(replace(one, dormant=not _in_force(one, event)) for one in event.overrides)
-    return replace(event, overrides=overrides)
+    """Which overrides are in force, and for which dates."""
+    overrides = event.overrides
+    event = replace(event, overrides=())
+    for one in overrides:
+        found = located(one, event.master)
+        before = held(event, found)
+        if before is None or before.revision < found.revision:
+            event = _with_override(event, found)
+    overrides = tuple(_listed(one, event.master) for one in event.overrides)
+    event = replace(event, overrides=overrides)
+    return replace(event, overrides=tuple(replace(one, dormant=not _in_force(one, event)) for one in overrides))
+
+
+def _listed(one: Component, master: Component | None) -> Component:
+    """A date that leaves out the PAL, of a series that names it, is one that it is not invited to."""
+    out = master is not None and master.listed and master.attending and not one.listed
+    return replace(one, attending=False) if out else one
+
+
+def _clock(revision: Revision) -> tuple[datetime, int]:
+    """What is newer among different components: SEQUENCE is counted for each apart, DTSTAMP is not."""
+    return revision.dtstamp, revision.sequence
+
+
+def _said(one: Component) -> Revision:
+    """When an override was last said: by itself, or along with a master."""
+    return max((one.revision, one.beside or one.revision), key=_clock)
 
 
 def _in_force(one: Component, event: Event) -> bool:
-    for other in event.overrides:
-        # CANCEL with RANGE=THISANDFUTURE takes the single dates after it, too.
-        covers = other is not one and other.this_and_future and not other.attending
-        if covers and _place(other)[0] <= _place(one)[0] and not is_newer(one.revision, other.revision):
-            return False
+    if any(_covers(other, one) for other in event.overrides):
+        return False
     master = event.master
-    if master is None or master.timed is None or one.recurrence_id is None:
+    if master is None or one.recurrence_id is None:
         return True
     if not master.attending:
-        return one.revision > master.revision
-    if not is_newer(one.revision, master.timed, or_equal=True):
+        along = one.beside == master.revision and master.status != "CANCELLED"
+        return along or _clock(one.revision) > _clock(master.revision)
+    if _is_void(one, event.timings):
         return False
     # A date that the rule does not give (any more) needs to be newer than the rule.
-    return is_newer(one.revision, master.revision, or_equal=True) or occurs_at(
-        master, one.recurrence_id, day_only=one.recurrence_day is not None
-    )
+    return _said(one).dtstamp >= master.revision.dtstamp or occurs_at(master, one.recurrence_id)
+
+
+def _covers(other: Component, one: Component) -> bool:
+    """A CANCEL with RANGE=THISANDFUTURE takes the single dates after it, too; a REQUEST with it only older ranges."""
+    if other is one or not other.this_and_future or _place(other)[0] > _place(one)[0]:
+        return False
+    if other.attending and not (one.this_and_future and one.attending):
+        return False
+    return _clock(_said(one)) <= _clock(other.revision)
+
+
+def _is_void(one: Component, timings: tuple[Timing, ...]) -> bool:
+    """Whether the series was rescheduled after an override was said (RFC 5546 4.4.7).
+
+    The first master that we know may be a reschedule itself: then SEQUENCE was raised.
+    """
+    said = _said(one)
+    first = timings[0].revision
+    if said.sequence < first.sequence and said.dtstamp < first.dtstamp:
+        return True
+    changes = (after.revision for before, after in pairwise(timings) if before.mark != after.mark)
+    return any(_clock(said) < _clock(change) for change in changes)
 
 
 def _is_dormant(event: Event, component: Component) -> bool:

@@ -50,8 +50,9 @@ class Component:
     `start` is a naive wall clock in `zone`. `url` is the canonical link the PAL can join, None when there is none;
     `platform` is also known for a link that cannot be joined. `this_and_future` is RANGE=THISANDFUTURE.
     `partstat` is the PAL's own, as the organizer has it. `notes` are remarks for `explain`.
-    Of a master, `timed` is the revision that set its present times. An override older than that is `dormant`:
-    remembered, so that messages may come in any order, but not in force (RFC 5546 4.4.7).
+    `recurrence_wall` is RECURRENCE-ID as written when it names no instant by itself: a floating time or a day.
+    An override that a reschedule made void is `dormant`: remembered, so that messages may come in any order, but not
+    in force (RFC 5546 4.4.7). `beside` is the newest master that it came with in one message, which vouches for it.
     """
 
     revision: Revision
@@ -60,13 +61,13 @@ class Component:
     length: Length = Length()
     all_day: bool = False
     recurrence_id: datetime | None = None
-    recurrence_day: date | None = None  # set when RECURRENCE-ID named a day and no time
+    recurrence_wall: datetime | None = None
     this_and_future: bool = False
     rules: tuple[Rule, ...] = ()
     added: tuple[Added, ...] = ()
     excluded: frozenset[datetime] = frozenset()
     excluded_days: frozenset[date] = frozenset()
-    timed: Revision | None = None
+    beside: Revision | None = None
     dormant: bool = False
     attending: bool = True
     listed: bool = True  # the PAL is an ATTENDEE, not only reached by the envelope
@@ -79,9 +80,9 @@ class Component:
 
     @property
     def timing(self) -> tuple[object, ...]:
-        """What makes an edit a reschedule; the extent of the rules (COUNT, UNTIL) is not in it."""
+        """What makes an edit a reschedule; the extent of the rules (COUNT, UNTIL) and RDATEs are not in it."""
         rules = tuple(_without_extent(rule) for rule in self.rules)
-        return (self.start, self.zone, self.all_day, rules, self.added)
+        return (self.start, self.zone, self.all_day, rules)
 
 
 def _without_extent(rule: Rule) -> tuple[object, ...]:
@@ -98,8 +99,19 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """A version of the master that was seen, and a mark that is the same for the same times; '' for a cancelled one."""
+
+    revision: Revision
+    mark: str
+
+
+@dataclass(frozen=True)
 class Event:
-    """All that one PAL knows of one UID. `owner` is the sender that the first invitation pinned, None if unknown."""
+    """All that one PAL knows of one UID. `owner` is the sender that the first invitation pinned, None if unknown.
+
+    `timings` are the versions of the master, oldest first: an override older than a change of times is void.
+    """
 
     uid: str
     organizer: str
@@ -107,6 +119,7 @@ class Event:
     master: Component | None = None
     overrides: tuple[Component, ...] = ()
     answers: tuple[Answer, ...] = ()
+    timings: tuple[Timing, ...] = ()
 
     @property
     def in_force(self) -> tuple[Component, ...]:

@@ -50,11 +50,14 @@ def next_occurrence(event: Event, after: datetime) -> Occurrence | None:
     return None
 
 
-def occurs_at(master: Component, recurrence_id: datetime, day_only: bool = False) -> bool:
-    """Whether the rule, DTSTART or an RDATE gives this original start (or one on its day) and no EXDATE takes it."""
-    reach = timedelta(days=1) if day_only else timedelta(seconds=1)
-    found = _instants(master, recurrence_id, recurrence_id + reach)
-    return any(day_only or instant == recurrence_id for instant, _, _ in found)
+def occurs_at(master: Component, recurrence_id: datetime) -> bool:
+    """Whether the rule, DTSTART or an RDATE gives this original start and no EXDATE takes it."""
+    return recurrence_id in dates_between(master, recurrence_id, recurrence_id + timedelta(seconds=1))
+
+
+def dates_between(master: Component, after: datetime, before: datetime) -> list[datetime]:
+    """Original starts of a series from `after` on and before `before` (UTC), whatever overrides make of them."""
+    return sorted(instant for instant, _, _ in _instants(master, after, before))
 
 
 def is_excluded(event: Event, recurrence_id: datetime) -> bool:
@@ -73,22 +76,23 @@ def _within(one: Occurrence, after: datetime, before: datetime) -> bool:
 
 def _all(event: Event, after: datetime, before: datetime) -> Iterator[Occurrence]:
     singles, ranges = _singles(event), _ranges(event)
-    named, days = {one.recurrence_id for one in singles}, _named_by_day(event)
+    named = {one.recurrence_id for one in singles}
     for instant, wall, length in _series(event, ranges, after, before):
-        if instant in named or wall.date() in days:
-            continue
-        yield from _regular(event, ranges, instant, wall, length)
+        if instant not in named:
+            yield from _regular(event, ranges, instant, wall, length)
     for one in singles:
         if one.attending:
             yield _own(one)
+    for one in ranges:
+        if one.attending and one.recurrence_id not in named and not _is_date(event.master, one):
+            yield _own(one)
 
 
-def _named_by_day(event: Event) -> frozenset[object]:
-    """Days of a timed series that an override names by date alone, as old Exchange does."""
-    master = event.master
-    if master is None or master.all_day:
-        return frozenset()
-    return frozenset(one.recurrence_day for one in event.in_force if one.recurrence_day is not None)
+def _is_date(master: Component | None, one: Component) -> bool:
+    """Whether an override names a date that the series has."""
+    if master is None or not master.attending or one.recurrence_id is None:
+        return False
+    return occurs_at(master, one.recurrence_id)
 
 
 def _singles(event: Event) -> list[Component]:
