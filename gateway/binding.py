@@ -88,7 +88,7 @@ class _Binder:
         length = self._length(start, zone)
         attendee = own_attendee(self.event, self.pal)
         rules, notes = self._rules(start, zone)
-        status = self.event.text("STATUS").strip().upper() or "CONFIRMED"
+        status = "CANCELLED" if self.cancels else self.event.text("STATUS").strip().upper() or "CONFIRMED"
         chosen = choose(
             candidates([*_link_fields(self.event), ("BODY", body)], jitsi_hosts=links.jitsi_hosts), links.joinable
         )
@@ -104,7 +104,7 @@ class _Binder:
             added=tuple(self._added(zone, start.date_only)),
             excluded=excluded,
             excluded_days=excluded_days,
-            attending=not self.cancels and status != "CANCELLED",
+            attending=status != "CANCELLED",
             status=status,
             listed=attendee is not None,
             partstat=(attendee.params.get("PARTSTAT", "") if attendee is not None else "").upper() or "NEEDS-ACTION",

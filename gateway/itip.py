@@ -97,12 +97,17 @@ def removed(component: Component, known: Event, master: Component | None) -> Rea
     before = held(known, component)
     if component.recurrence_id is not None:
         before = before or master
-    if not component.listed and before is not None and before.listed and before.attending:
+    if not component.listed and before is not None and _was_attendee(before):
         return Reason.NOT_INVITED
     said_no = component.partstat == "DECLINED" and known.answer(component.recurrence_id) != "DECLINED"
     if said_no or component.partstat == "DELEGATED":
         return Reason.DECLINED_FOR_US
     return None
+
+
+def _was_attendee(before: Component) -> bool:
+    """Named as an attendee, or taken out already; one reached by the envelope alone never was."""
+    return before.listed or not (before.attending or before.status == "CANCELLED")
 
 
 def as_added(component: Component) -> Component:
