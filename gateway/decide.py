@@ -77,8 +77,9 @@ def _trusted(case: Case) -> Event | None:
     known = case.known
     if known is None or owns(case.sender, organizer(case.message), known):
         return known
-    never_live = known.master is not None and not known.master.attending and not known.answers
-    return None if never_live and not case.joins else known
+    live = any(one.attending for one in (known.master, *known.overrides) if one is not None)
+    heard = live or known.answers or case.joins
+    return known if heard or case.message.method != "REQUEST" else None
 
 
 def _nothing_to_do(case: Case) -> Decision | None:
