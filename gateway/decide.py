@@ -102,7 +102,7 @@ def _allowing_entry(case: Case) -> str | None:
 def _not_allowed(case: Case, desk: Desk, now: datetime) -> Decision | None:
     if not case.pal.allowlist or _allowing_entry(case) or case.sender.address == ALWAYS_ALLOWED:
         return None
-    if case.message.method == "CANCEL" or case.known is not None or not desk.decline_strangers:
+    if case.message.method != "REQUEST" or case.known is not None or not desk.decline_strangers:
         # A stranger's word about an event that we hold gets no answer: it would look like ours to the organizer.
         return Decision(Verdict.REJECTED, Reason.NOT_ON_ALLOWLIST)
     return _refusal(case, Reason.NOT_ON_ALLOWLIST, now)
