@@ -26,8 +26,11 @@ class Sender:
 def owns(sender: Sender, organizer: str, known: Event) -> bool:
     """Whether this sender may change an event: the one who sent its first invitation, or the same organizer's side.
 
-    An organizer's side is its domain: assistants and shared calendars send for it. A file has no sender to ask.
+    An organizer's side is its domain: assistants and shared calendars send for it. A file has no sender to ask. Who
+    was invited by a forward takes the organizer's own word, too.
     """
     if sender.is_file or known.owner is None or sender.address == known.owner:
         return True
-    return organizer == known.organizer and domain_of(sender.address) == domain_of(known.owner)
+    if organizer != known.organizer:
+        return False
+    return sender.address == organizer or domain_of(sender.address) == domain_of(known.owner)
