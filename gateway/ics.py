@@ -29,6 +29,9 @@ _DATE: Final = re.compile(r"(\d{4})(\d{2})(\d{2})(?:T(\d{2})(\d{2})(\d{2})?(Z)?)
 _DURATION: Final = re.compile(
     r"([+-]?)P(?:(\d{1,6})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,8})H)?(?:(\d{1,8})M)?(?:(\d{1,8})S)?)?", re.ASCII | re.I
 )
+# A person's name with quotes inside, which a guest wrote and no sender escaped, must not lose the meeting.
+_BROKEN: Final = re.compile(r"(ATTENDEE|ORGANIZER)(;.*):(mailto:\S*)", re.IGNORECASE)
+_PARAMETER: Final = re.compile(r';([A-Za-z0-9-]+)=("[^"]*"(?=[;:]|$)|[^;]*)')
 
 
 class Unreadable(ValueError):
@@ -173,7 +176,11 @@ def _split(line: str) -> tuple[str, dict[str, str], str]:
     try:
         name, params, value = Contentline(line).raw_parts()
     except ValueError as error:
-        raise Unreadable(f"the line {line[:40]!r} is not NAME:VALUE") from error
+        match = _BROKEN.fullmatch(line)
+        if match is None:
+            raise Unreadable(f"the line {line[:40]!r} is not NAME:VALUE") from error
+        found = {key.upper(): text.strip('"') for key, text in _PARAMETER.findall(match[2])}
+        return match[1].upper(), found, match[3]
     flat = {key.upper(): one if isinstance(one, str) else ",".join(one) for key, one in params.items()}
     return name.upper(), flat, value
 
