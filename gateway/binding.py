@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from gateway import zone_names
-from gateway.address import as_written, from_uri
+from gateway.address import as_written, from_uri, normal
 from gateway.ics import Block, Message, Property, Stamp, Unreadable, duration, stamp, stamps
 from gateway.pals import Pal
 from gateway.platforms import candidates, choose
@@ -50,10 +50,15 @@ class _NoZone(ValueError):
     pass
 
 
-def bind(event: Block, message: Message, pal: Pal, links: Links, now: datetime, body: str = "") -> Component | Unbound:
-    """The VEVENT as it binds the PAL; `now` (UTC) stands in for a missing DTSTAMP, `body` is the mail's own text."""
+def bind(
+    event: Block, message: Message, pal: Pal, links: Links, now: datetime, body: str = "", reached_at: str = ""
+) -> Component | Unbound:
+    """The VEVENT as it binds the PAL; `now` (UTC) stands in for a missing DTSTAMP, `body` is the mail's own text.
+
+    `reached_at` is the address that the mail came to, if it is known.
+    """
     try:
-        return _Binder(event, message, pal, now).component(links, body)
+        return _Binder(event, message, pal, now).component(links, body, reached_at)
     except _NoZone as error:
         return Unbound(Reason.UNKNOWN_TIME_ZONE, str(error))
     except (Unreadable, OverflowError) as error:
@@ -67,9 +72,15 @@ def organizer(message: Message, *, written: bool = False) -> str:
     return next((read(line.value) for line in lines if line is not None), "")
 
 
-def own_attendee(event: Block, pal: Pal) -> Property | None:
-    """The ATTENDEE line that names the PAL, under its plain address or with a +tag."""
-    return next((one for one in event.all("ATTENDEE") if pal.is_called(from_uri(one.value))), None)
+def attendee_address(one: Property) -> str:
+    """The comparable address of an ATTENDEE: its own, or that of EMAIL= beside another URI (RFC 7986 6.2)."""
+    return from_uri(one.value) or normal(one.params.get("EMAIL", ""))
+
+
+def own_attendee(event: Block, pal: Pal, reached_at: str = "") -> Property | None:
+    """The ATTENDEE line that names the PAL, under its plain address or with a +tag; the one that the mail came to."""
+    found = [one for one in event.all("ATTENDEE") if pal.is_called(attendee_address(one))]
+    return min(found, key=lambda one: attendee_address(one) != reached_at, default=None)
 
 
 class _Binder:
@@ -82,11 +93,11 @@ class _Binder:
         self.now = now
         self.cancels = message.method == "CANCEL"
 
-    def component(self, links: Links, body: str) -> Component:
+    def component(self, links: Links, body: str, reached_at: str) -> Component:
         start = self._start()
         zone = self._zone(start)
         length = self._length(start, zone)
-        attendee = own_attendee(self.event, self.pal)
+        attendee = own_attendee(self.event, self.pal, reached_at)
         rules, notes = self._rules(start, zone)
         status = "CANCELLED" if self.cancels else self.event.text("STATUS").strip().upper() or "CONFIRMED"
         chosen = choose(

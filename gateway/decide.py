@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Final
 
 from gateway.address import as_written
-from gateway.binding import Links, Unbound, bind, organizer, own_attendee
-from gateway.ics import Block, Message
+from gateway.binding import Links, Unbound, attendee_address, bind, organizer, own_attendee
+from gateway.ics import Block, Message, Property
 from gateway.itip import Applied, Freshness, apply, as_added, held, is_orphan, located, removed
 from gateway.pals import ALWAYS_ALLOWED, Pal, allowed_by
 from gateway.reply import Reply, calendar_text
@@ -49,6 +49,7 @@ class Case:
     joins: tuple[Join, ...] = ()
     message_id: str = ""
     body: str = ""
+    reached_at: str = ""  # the address of the PAL in the envelope, a +tag included
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,10 @@ def _refusal(case: Case, reason: Reason, now: datetime, detail: str = "") -> Dec
 
 def _applied(case: Case, desk: Desk, now: datetime) -> Decision:
     """The message is from who may send it: bind it, apply it, answer it."""
-    bound = [bind(event, case.message, case.pal, desk.links, now, case.body) for event in case.message.events]
+    bound = [
+        bind(event, case.message, case.pal, desk.links, now, case.body, case.reached_at)
+        for event in case.message.events
+    ]
     for one in bound:
         # Whole or not at all: half of a message would be a meeting nobody planned.
         if isinstance(one, Unbound):
@@ -292,9 +296,9 @@ def _reply_to(case: Case, desk: Desk, now: datetime, event: Event, one: _Judged)
 def _reply(
     case: Case, block: Block, recurrence_id: datetime | None, partstat: str, comment: str, now: datetime
 ) -> Reply:
-    attendee = own_attendee(block, case.pal)
+    attendee = own_attendee(block, case.pal, case.reached_at)
     # As it was invited, a +tag included: under another address the organizer would see a new guest.
-    address = as_written(attendee.value) if attendee is not None else case.pal.address
+    address = (as_written(attendee.value) or attendee_address(attendee)) if attendee is not None else case.pal.address
     version = "/".join((block.text("SEQUENCE"), block.text("DTSTAMP"), partstat))
     date = recurrence_id.isoformat() if recurrence_id is not None else ""
     return Reply(
@@ -309,7 +313,7 @@ def _reply(
         calendar=calendar_text(
             block,
             case.message.calendar,
-            attendee=address,
+            attendee=attendee or Property("ATTENDEE", {}, f"mailto:{address}", ""),
             name=case.pal.name,
             partstat=partstat,
             comment=comment,

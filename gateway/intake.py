@@ -164,7 +164,8 @@ class Intake:
         sender = letter.sender
         if sender.is_file:
             sender = replace(sender, address=organizer(message))
-        case = Case(message, sender, pal, known, joins, letter.message_id, letter.body)
+        reached_at = next((one for one in mail.recipients if pal.is_called(one)), "")
+        case = Case(message, sender, pal, known, joins, letter.message_id, letter.body, reached_at)
         decision = decide(case, self._desk, now)
         if decision.event is not None:
             refill = refill_at(decision.event, now, self._desk.scheduling)

@@ -56,15 +56,16 @@ class Reply:
 
 
 def calendar_text(
-    event: Block, calendar: Block, *, attendee: str, name: str, partstat: str, comment: str, now: datetime
+    event: Block, calendar: Block, *, attendee: Property, name: str, partstat: str, comment: str, now: datetime
 ) -> str:
     """The REPLY for one VEVENT as received, CRLF and folded, with the VTIMEZONEs its dates name."""
-    echoed = [one for name_ in _ECHOED for one in event.all(name_)][: len(_ECHOED)]
+    echoed = [one for name_ in _ECHOED if (one := _echo(event, name_)) is not None]
     lines = ["BEGIN:VCALENDAR", f"PRODID:{PRODID}", "VERSION:2.0", "CALSCALE:GREGORIAN", "METHOD:REPLY"]
     lines += _zones(echoed, calendar)
     lines += ["BEGIN:VEVENT", *(one.line for one in echoed)]
     # Outlook and Google want the answering attendee as it was invited, and no other.
-    lines.append(f'ATTENDEE;PARTSTAT={partstat};CN="{clean(name).replace(chr(34), "")}":mailto:{attendee}')
+    params = f'PARTSTAT={partstat};CN="{clean(name).replace(chr(34), "")}"{_delegated_from(attendee)}'
+    lines.append(f"ATTENDEE;{params}:{attendee.value}")
     lines.append(f"DTSTAMP:{now.astimezone(UTC):%Y%m%dT%H%M%SZ}")
     if partstat == "DECLINED":
         lines.append(f"COMMENT:{vText(clean(comment)).to_ical().decode()}")
@@ -73,6 +74,21 @@ def calendar_text(
 
 
 _ECHOED: Final = ("UID", "RECURRENCE-ID", "ORGANIZER", "SEQUENCE", "DTSTART", "DTEND", "DURATION", "SUMMARY")
+
+
+def _echo(event: Block, name: str) -> Property | None:
+    """A property that goes back as it came, once; of two SEQUENCEs the larger, which is the one that counts."""
+    found = list(event.all(name))
+    if name == "SEQUENCE":
+        numbered = [one for one in found if one.value.strip().isdecimal()]
+        return max(numbered, key=lambda one: int(one.value[:30]), default=None)
+    return found[0] if found else None
+
+
+def _delegated_from(attendee: Property) -> str:
+    """A delegate's answer names who delegated to it (RFC 5546 3.2.2.3)."""
+    value = clean(attendee.params.get("DELEGATED-FROM", "")).replace('"', "")
+    return f';DELEGATED-FROM="{value}"' if value and "," not in value else ""
 
 
 def _zones(echoed: list[Property], calendar: Block) -> list[str]:
