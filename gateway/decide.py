@@ -207,12 +207,14 @@ def _answered(
     if not judged:
         unheard = known.master is None and not known.overrides
         return Decision(Verdict.CANCELLED, Reason.UNKNOWN_EVENT if unheard else None, event=event, joins=joins)
-    first = judged[0]
+    # What is over beside what is not is no question any more.
+    current = [one for one in judged if one.reason is not Reason.ALREADY_ENDED] or judged
+    first = current[0]
     if first.reason is Reason.ALREADY_ENDED and known.answers:
         # An edit of what is over changes nothing and is not answered.
         return Decision(Verdict.IGNORED, first.reason, event=event, joins=joins)
     replies = []
-    for one in judged:
+    for one in current:
         asked = case.message.method == "REQUEST"
         if asked and _owes_answer(known, event, one, alone=applied.news[0].recurrence_id is not None):
             replies.append(_reply_to(case, desk, now, event, one))
