@@ -155,7 +155,7 @@ class _Planner:
         following = None if found else ahead(self.event, self.now, self.policy)
         if following is not None and following.component.url:
             found[following.recurrence_id] = following
-        return found
+        return _once(found, held)
 
     def _reschedule(self, held: dict[datetime, Join], wanted: dict[datetime, Occurrence]) -> None:
         """A reschedule changes the original starts: rows that lost their occurrence follow those without a row."""
@@ -242,6 +242,14 @@ class _Planner:
             if join_id not in taken:
                 return join_id
         raise AssertionError("count() does not end")
+
+
+def _once(found: dict[datetime, Occurrence], held: dict[datetime, Join]) -> dict[datetime, Occurrence]:
+    """A date moved onto another one is in the same room at the same time: one join, that which has a row already."""
+    rooms: dict[tuple[datetime, str | None], Occurrence] = {}
+    for one in sorted(_by_start(found), key=lambda one: one.recurrence_id not in held):
+        rooms.setdefault((one.starts, one.component.url), one)
+    return {one.recurrence_id: one for one in rooms.values()}
 
 
 def _by_start(wanted: dict[datetime, Occurrence]) -> list[Occurrence]:
