@@ -15,7 +15,7 @@ from typing import Final
 from gateway.address import as_written
 from gateway.binding import Links, Unbound, attendee_address, bind, organizer, own_attendee
 from gateway.ics import Block, Message, Property
-from gateway.itip import Applied, Freshness, apply, as_added, held, is_orphan, located, removed
+from gateway.itip import Applied, Freshness, apply, as_added, held, is_latest, is_orphan, located, removed
 from gateway.pals import ALWAYS_ALLOWED, Pal, allowed_by
 from gateway.reply import Reply, calendar_text
 from gateway.senders import Sender, owns
@@ -200,7 +200,9 @@ def _answered(
     case: Case, desk: Desk, now: datetime, known: Event, applied: Applied, blocks: dict[Component, Block]
 ) -> Decision:
     """The verdict on what was news, the joins it owes, and the replies it asks for."""
-    event = replace(applied.event, organizer=organizer(case.message))
+    event = applied.event
+    if is_latest(applied.news, known):
+        event = replace(event, organizer=organizer(case.message))
     judged = [_Judged(one, blocks[one], _objection(event, one, desk, now)) for one in applied.news if one.attending]
     event = _forget_answers(_without_all_day(event, judged), applied.news)
     joins = plan(event, case.joins, Attendant(case.pal.id, case.pal.face_id), now, desk.scheduling)

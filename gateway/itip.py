@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from itertools import pairwise
@@ -122,6 +122,12 @@ def is_orphan(component: Component, event: Event) -> bool:
     if component.recurrence_id is None or master is None or not master.attending:
         return False
     return not occurs_at(master, component.recurrence_id)
+
+
+def is_latest(news: tuple[Component, ...], known: Event) -> bool:
+    """Whether nothing that was known was said after this news."""
+    before = [one.revision.dtstamp for one in (known.master, *known.overrides) if one is not None]
+    return max(one.revision.dtstamp for one in news) >= max(before, default=datetime.min.replace(tzinfo=UTC))
 
 
 def _freshness(component: Component, event: Event) -> Freshness:
