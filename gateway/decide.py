@@ -18,7 +18,7 @@ from gateway.ics import Block, Message, Property
 from gateway.itip import Applied, Freshness, apply, as_added, held, is_latest, is_orphan, located, removed
 from gateway.pals import ALWAYS_ALLOWED, Pal, allowed_by
 from gateway.reply import Reply, calendar_text
-from gateway.senders import Sender, owns
+from gateway.senders import Sender, owns, pinned
 from gateway.verdict import Reason, Verdict
 from gateway.wording import accepted, declined
 from scheduler.event import Answer, Component, Event
@@ -76,7 +76,7 @@ def decide(case: Case, desk: Desk, now: datetime) -> Decision:
 def _trusted(case: Case) -> Event | None:
     """A tombstone that somebody else laid for an event never seen does not bind its real organizer."""
     known = case.known
-    if known is None or owns(case.sender, organizer(case.message), known):
+    if known is None or pinned(case.sender, organizer(case.message), known):
         return known
     live = any(one.attending for one in (known.master, *known.overrides) if one is not None)
     heard = live or known.answers or case.joins

@@ -23,14 +23,16 @@ class Sender:
     is_file: bool = False
 
 
-def owns(sender: Sender, organizer: str, known: Event) -> bool:
-    """Whether this sender may change an event: the one who sent its first invitation, or the same organizer's side.
+def pinned(sender: Sender, organizer: str, known: Event) -> bool:
+    """Whether this sender is the one whose message made the event known, or the same organizer's side.
 
-    An organizer's side is its domain: assistants and shared calendars send for it. A file has no sender to ask. Who
-    was invited by a forward takes the organizer's own word, too.
+    An organizer's side is its domain: assistants and shared calendars send for it. A file has no sender to ask.
     """
     if sender.is_file or known.owner is None or sender.address == known.owner:
         return True
-    if organizer != known.organizer:
-        return False
-    return sender.address == organizer or domain_of(sender.address) == domain_of(known.owner)
+    return organizer == known.organizer and domain_of(sender.address) == domain_of(known.owner)
+
+
+def owns(sender: Sender, organizer: str, known: Event) -> bool:
+    """Whether this sender may change an event: whom it is pinned to, and the organizer where a guest forwarded it."""
+    return pinned(sender, organizer, known) or sender.address == organizer == known.organizer
