@@ -5,7 +5,8 @@ A scenario is a title line (`# …`) and steps. A step is a line that begins wit
     > now 2026-03-01T08:00:00Z            the instant of what follows
     > pal anna@invite.example.com         a PAL; further words: zone=Europe/Berlin allow=ENTRY (may be repeated)
     > set horizon_days=30                 a setting of the desk (see `_SETTINGS`)
-    > request from alex@acme.example      a mail with METHOD:REQUEST; also cancel, add, publish, reply, counter, none
+    > request from alex@acme.example      a mail with METHOD:REQUEST; also cancel and add, and `> method REPLY from …`
+                                          for any other, `> method none` for a calendar part without one
       …content lines of the VEVENT; `--` begins a further VEVENT; a VTIMEZONE may stand anywhere; what is left out is
       filled in: UID, DTSTAMP (now), ORGANIZER, ATTENDEE (the PAL), DURATION:PT1H, a Meet link. `NO-LINK`,
       `NO-ATTENDEE`, `NO-ORGANIZER` leave it out. Further words: to=ADDRESS (envelope).
@@ -13,8 +14,11 @@ A scenario is a title line (`# …`) and steps. A step is a line that begins wit
     > file                                a bare calendar file, as `replay` plays it
     > expect accepted [reason]            the verdict on the last message; several decisions: one line each
     > reply ACCEPTED [2026-03-02T09:00Z] [text…]   the replies to the last message, in order; `> no reply`: none
-    > joins                               all live joins by start, `2026-03-02 13:00 60m abc-defg-hij state`; the
-                                          later words may be left out. `> no joins`: none.
+    > replied                             beginnings of content lines, each of just one line in the calendar of the
+                                          first reply to the last message; `not …`: of none
+    > note rule was left out              words in a remark to the operator on the last message; `> no note`: no remark
+    > joins                               all live joins by start, `2026-03-02 13:00 60m abc-defg-hij state anna`;
+                                          the later words may be left out. `> no joins`: none.
     > cancelled joins 3                   how many joins are cancelled
     > dispatch                            what is due is sent, and the platform takes it
 """
@@ -205,10 +209,26 @@ class _Player:
             assert reply.startswith(head), f"found {found}"
             assert text.strip() in reply, f"found {found}"
 
+    def do_replied(self, words: list[str], block: tuple[str, ...]) -> None:
+        calendars = [reply.calendar for one in self.played for reply in one.decision.replies]
+        assert calendars, "there is no reply"
+        lines = calendars[0].replace("\r\n ", "").split("\r\n")
+        for wanted in block:
+            start = wanted.removeprefix("not ")
+            found = sum(line.startswith(start) for line in lines)
+            assert found == (start == wanted), f"{found} lines with {start!r} in\n{calendars[0]}"
+
+    def do_note(self, words: list[str], block: tuple[str, ...]) -> None:
+        notes = "; ".join(note for one in self.played for note in one.decision.notes)
+        assert " ".join(words) in notes, f"found {notes!r}"
+
     def do_no(self, words: list[str], block: tuple[str, ...]) -> None:
         if words[0] == "reply":
             found = [_reply_line(reply) for one in self.played for reply in one.decision.replies]
             assert not found, f"found {found}"
+        elif words[0] == "note":
+            notes = [note for one in self.played for note in one.decision.notes]
+            assert not notes, f"found {notes}"
         else:
             assert words[0] == "joins", "there is no such step"
             self._compare_joins([])
@@ -217,7 +237,9 @@ class _Player:
         self._compare_joins([line.split() for line in block])
 
     def _compare_joins(self, wanted: list[list[str]]) -> None:
-        found = [_join_words(join) for join in self._joins() if join.state in LIVE]
+        names = {pal.id: pal.address.partition("@")[0] for pal in self.pals}
+        live = [join for join in self._joins() if join.state in LIVE]
+        found = [[*_join_words(join), names[join.pal_id]] for join in live]
         shown = "\n".join(" ".join(words) for words in found)
         assert len(found) == len(wanted), f"found\n{shown}"
         for words, expected in zip(found, wanted, strict=True):
