@@ -177,10 +177,15 @@ def _why_out(
     """For each component, why the PAL does not attend it although the organizer did not cancel it."""
     if method != "REQUEST":
         return [(one, None) for one in components]
-    forwarded = known.master is None and not any(one.listed for one in components)
-    if forwarded and not desk.accept_forwarded:
+    listed = any(one.listed for one in components)
+    if known.master is None and not listed and not desk.accept_forwarded:
         return [(one, Reason.NOT_INVITED) for one in components]
-    return [(one, removed(one, known, master)) for one in components]
+    # Named on some dates only: that is no forwarded series.
+    dates_only = listed and (known.master is None or not known.master.attending)
+    return [
+        (one, Reason.NOT_INVITED if dates_only and one is master and not one.listed else removed(one, known, master))
+        for one in components
+    ]
 
 
 @dataclass(frozen=True)
