@@ -239,6 +239,7 @@ class _Player:
     def _compare_joins(self, wanted: list[list[str]]) -> None:
         names = {pal.id: pal.address.partition("@")[0] for pal in self.pals}
         live = [join for join in self._joins() if join.state in LIVE]
+        live.sort(key=lambda join: (join.starts, names[join.pal_id]))
         found = [[*_join_words(join), names[join.pal_id]] for join in live]
         shown = "\n".join(" ".join(words) for words in found)
         assert len(found) == len(wanted), f"found\n{shown}"
