@@ -16,7 +16,7 @@ from typing import Final
 
 from gateway import zone_names
 from gateway.address import as_written, from_uri, normal
-from gateway.ics import Block, Message, Property, Stamp, Unreadable, duration, stamp, stamps
+from gateway.ics import NO_END, Block, Message, Property, Stamp, Unreadable, duration, stamp, stamps
 from gateway.pals import Pal
 from gateway.platforms import candidates, choose
 from gateway.verdict import Reason
@@ -25,6 +25,7 @@ from scheduler.recurrence import Rule, RuleRefused, count_to_last, parse_rule
 from scheduler.zones import UTC_ZONE, Zone
 
 MAX_DATES: Final = 5000  # RDATE and EXDATE values of one event
+MAX_RULES: Final = 5  # RRULEs of one event; 3.8.5.3 wants one
 EARLIEST: Final = 1970
 FURTHEST: Final = timedelta(days=3660)  # DTSTART at most ten years ahead
 _DIGITS: Final = re.compile(r"\s*\+?(\d{1,30})\s*", re.ASCII)
@@ -220,7 +221,10 @@ class _Binder:
 
     def _rules(self, start: Stamp, zone: Zone) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
         rules, notes = [], []
-        for one in self.event.all("RRULE"):
+        for number, one in enumerate(self.event.all("RRULE")):
+            if number >= MAX_RULES:
+                notes.append(f"only the first {MAX_RULES} recurrence rules were read")
+                break
             try:
                 rules.append(count_to_last(parse_rule(one.value, self._until(start, zone)), start.wall))
             except (RuleRefused, Unreadable) as error:
@@ -235,11 +239,11 @@ class _Binder:
         def read(text: str) -> datetime:
             until = stamp(text, {})
             if until.date_only or start.date_only:
-                midnight = datetime.combine(until.wall.date(), datetime.min.time()) + timedelta(days=1)
+                midnight = _day(min(until.wall, NO_END)) + timedelta(days=1)
                 return zone.instant(midnight) - timedelta(microseconds=1)
             if until.utc and (start.utc or start.tzid is not None):
                 return until.wall.replace(tzinfo=UTC)
-            return zone.instant(until.wall)
+            return zone.instant(min(until.wall, NO_END))
 
         return read
 

@@ -23,6 +23,7 @@ from scheduler.event import Length
 MAX_BYTES: Final = 512 * 1024  # a Google invitation is 3 kB, a year of overrides 300 kB
 MAX_COMPONENTS: Final = 1000
 MAX_LINES: Final = 20_000
+NO_END: Final = datetime(9999, 12, 1)  # an UNTIL past this stands for "never"; there is no calendar after it
 
 _FOLD: Final = re.compile(rb"(?:\r\n|\r|\n)[ \t]")
 _DATE: Final = re.compile(r"(\d{4})(\d{2})(\d{2})(?:T(\d{2})(\d{2})(\d{2})?(Z)?)?", re.ASCII | re.IGNORECASE)

@@ -9,17 +9,20 @@ Rules of this file (RFC 5545 3.8.3.1 and what vendors send):
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import islice
+from typing import Final
 
 from tzlocal.windows_tz import win_tz
 
-from gateway.ics import Block, Unreadable, stamp, stamps
-from scheduler.recurrence import RuleRefused, count_to_last, parse_rule
+from gateway.ics import NO_END, Block, Unreadable, stamp
+from scheduler.recurrence import Rule, RuleRefused, count_to_last, parse_rule, wall_clocks
 from scheduler.zones import UTC_ZONE, Observance, Zone, iana_names
 
+MAX_PARTS: Final = 200  # of one VTIMEZONE; the longest real ones list every change since 1891
+MAX_CHANGES: Final = 24  # by one of its rules, in a year
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})(\d{2})?", re.ASCII)
 _COPY_NUMBER = re.compile(r" \d{1,3}$", re.ASCII)  # Exchange numbers its copies: "GMT Standard Time 1"
 _DISPLAY_NAME = re.compile(r"\((?:UTC|GMT)(?:[+-]\d{1,2}:\d{2})?\)\s*(.*)", re.ASCII | re.IGNORECASE)
@@ -33,7 +36,7 @@ def resolve(tzid: str, calendar: Block) -> Zone | None:
         return Zone(iana)
     for block in calendar.inner("VTIMEZONE"):
         if block.text("TZID").strip().strip('"') == name:
-            zone = _defined(name, block)
+            zone = _defined(name, _written(block))
             if zone is not None:
                 return zone
     known = _well_known(name)
@@ -43,6 +46,11 @@ def resolve(tzid: str, calendar: Block) -> Zone | None:
 @lru_cache(maxsize=1)
 def _by_lower_case() -> dict[str, str]:
     return {name.lower(): name for name in iana_names()}
+
+
+@lru_cache(maxsize=1)
+def _by_windows_name() -> dict[str, str]:
+    return {key.lower(): zone for key, zone in win_tz.items()}
 
 
 @lru_cache(maxsize=1)
@@ -61,7 +69,7 @@ def _iana_name(name: str) -> str | None:
 def _well_known(name: str) -> str | None:
     """Windows names, prefixed names and display names to IANA."""
     plain = _COPY_NUMBER.sub("", name)
-    windows = {key.lower(): zone for key, zone in win_tz.items()}.get(plain.lower())
+    windows = _by_windows_name().get(plain.lower())
     if windows is not None:
         return windows
     if plain.lower() in ("tzone://microsoft/utc", "z", "utc", "gmt", "(utc) coordinated universal time"):
@@ -78,42 +86,71 @@ def _well_known(name: str) -> str | None:
     return None
 
 
-def _defined(name: str, block: Block) -> Zone | None:
-    observances = []
+@dataclass(frozen=True)
+class _Part:
+    """A STANDARD or DAYLIGHT part as written: what a definition is known again by."""
+
+    start: str
+    offset_from: str
+    offset_to: str
+    rule: str
+    added: tuple[str, ...]
+
+
+def _written(block: Block) -> tuple[_Part, ...]:
+    return tuple(
+        _Part(
+            part.text("DTSTART"),
+            part.text("TZOFFSETFROM"),
+            part.text("TZOFFSETTO"),
+            part.text("RRULE"),
+            tuple(one.value for one in part.all("RDATE")),
+        )
+        for part in block.blocks
+        if part.name in ("STANDARD", "DAYLIGHT")
+    )
+
+
+@lru_cache(maxsize=64)
+def _defined(name: str, parts: tuple[_Part, ...]) -> Zone | None:
+    """The zone of a definition. Remembered by all that was written, never by its name alone."""
+    if len(parts) > MAX_PARTS:
+        return None
     try:
-        for part in block.blocks:
-            if part.name in ("STANDARD", "DAYLIGHT"):
-                observances.append(_observance(part))
-    except (Unreadable, RuleRefused):
+        observances = tuple(_observance(part) for part in parts)
+    except (Unreadable, RuleRefused, OverflowError):
         return None  # a zone that cannot be read is no zone
-    return Zone(name, tuple(observances)) if observances else None
+    return Zone(name, observances) if observances else None
 
 
-def _observance(block: Block) -> Observance:
-    offset_from, offset_to = _seconds(block.text("TZOFFSETFROM")), _seconds(block.text("TZOFFSETTO"))
-    start = block.first("DTSTART")
-    if start is None:
-        raise Unreadable("a VTIMEZONE part has no DTSTART")
-    onset = stamp(start.value, {}).wall
-    rule = block.first("RRULE")
-    added = tuple(one.wall for line in block.all("RDATE") for one, _ in stamps(line))
-    if rule is None:
+def _observance(part: _Part) -> Observance:
+    offset_from, offset_to = _seconds(part.offset_from), _seconds(part.offset_to)
+    onset = stamp(part.start, {}).wall
+    added = tuple(stamp(piece, {}).wall for line in part.added for piece in line.split(",") if piece.strip())
+    if not part.rule:
         return Observance(onset, offset_from, offset_to, None, added)
-    parsed = count_to_last(parse_rule(rule.value, _until(offset_from)), onset)
-    if parsed.until is not None:
+    rule = parse_rule(part.rule, _until)
+    _check_changes(rule, onset)
+    rule = count_to_last(rule, onset)
+    if rule.until is not None:
         # UNTIL is UTC, the onsets are local in the offset before (RFC 5545 3.6.5).
-        last = parsed.until.replace(tzinfo=None) + timedelta(seconds=offset_from)
-        parsed = replace(parsed, until=None, last=last)
-    return Observance(onset, offset_from, offset_to, parsed, added)
+        until = rule.until.replace(tzinfo=None) + timedelta(seconds=offset_from)
+        rule = replace(rule, until=None, last=min(until, rule.last or until))
+    return Observance(onset, offset_from, offset_to, rule, added)
 
 
-def _until(offset: int) -> Callable[[str], datetime]:
-    def read(text: str) -> datetime:
-        until = stamp(text, {})
-        utc = until.wall if until.utc else until.wall - timedelta(seconds=offset)
-        return utc.replace(tzinfo=UTC)
+def _check_changes(rule: Rule, onset: datetime) -> None:
+    times = len(rule.by_yearday + rule.by_hour + rule.by_minute + rule.by_second)
+    changes = wall_clocks(rule, onset, onset, onset + timedelta(days=366))
+    if rule.freq != "YEARLY" or times > MAX_CHANGES or len(list(islice(changes, MAX_CHANGES + 1))) > MAX_CHANGES:
+        raise RuleRefused(f"a clock that is changed more than {MAX_CHANGES} times a year")
 
-    return read
+
+def _until(text: str) -> datetime:
+    until = stamp(text, {})
+    wall = min(until.wall, NO_END)
+    # Without a time or a Z it is meant to hold the change of that day; no clock is changed twice in two days.
+    return (wall if until.utc else wall + timedelta(days=2)).replace(tzinfo=UTC)
 
 
 def _seconds(text: str) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from scheduler.event import Component, Event, Length
 from scheduler.recurrence import wall_clocks
@@ -137,7 +137,9 @@ def _instants(master: Component, after: datetime, before: datetime) -> list[tupl
     for wall, instant in _ruled(master, after, before):
         found.setdefault(instant, (wall, None))
     for added in master.added:
-        found.setdefault(added.start, (master.zone.wall(added.start), added.length))
+        # A date that the rule gives, too, is one date (RFC 5545 3.8.5.2); a PERIOD still says how long it lasts.
+        if added.length is not None or added.start not in found:
+            found[added.start] = (master.zone.wall(added.start), added.length)
     return [
         (instant, wall, length)
         for instant, (wall, length) in found.items()

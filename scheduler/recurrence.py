@@ -11,6 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
@@ -27,6 +28,8 @@ MAX_COUNT: Final = 10_000  # a daily series of 27 years
 MAX_PARTS: Final = 400  # numbers over all BY parts; BYYEARDAY with every day is 366
 MAX_TIMES_A_DAY: Final = 24  # BYHOUR x BYMINUTE x BYSECOND
 COUNT_SEARCH: Final = timedelta(days=366 * 70)  # how far the COUNTth date is looked for
+MAX_STEPS: Final = 30_000  # periods and times that are looked at for it
+_STEPS: Final = {"YEARLY": 20, "MONTHLY": 20}  # what a period costs; dateutil's calls are dear
 _LEAP: Final = {"YEARLY": 10_000, "MONTHLY": 120_000}  # periods: past year 9999 from anywhere
 
 # Part name -> (lowest, highest) absolute value; RFC 5545 3.3.10.
@@ -40,6 +43,7 @@ _RANGES: Final = {
     "BYMONTH": (1, 12),
     "BYSETPOS": (1, 366),
 }
+_NUMBER: Final = re.compile(r"[+-]?\d{1,6}", re.ASCII)
 _SIGNED: Final = frozenset({"BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYSETPOS"})
 
 
@@ -83,6 +87,8 @@ def parse_rule(text: str, until: Callable[[str], datetime]) -> Rule:
         raise RuleRefused(f"FREQ={freq or '(none)'} is not one of {', '.join(FREQUENCIES)}")
     if "RSCALE" in parts and parts.pop("RSCALE").upper() != "GREGORIAN":
         raise RuleRefused("only the Gregorian calendar is known (RSCALE)")
+    if parts.pop("SKIP", "OMIT").upper() != "OMIT":
+        raise RuleRefused("dates that do not exist are left out, not moved (SKIP)")
     rule = Rule(
         freq=freq,
         interval=_number("INTERVAL", parts.pop("INTERVAL", "1"), 1, MAX_INTERVAL),
@@ -99,9 +105,10 @@ def parse_rule(text: str, until: Callable[[str], datetime]) -> Rule:
         by_month=_numbers("BYMONTH", parts),
         by_setpos=_numbers("BYSETPOS", parts),
     )
-    unknown = [name for name in parts if not name.startswith("X-") and name != "SKIP"]
+    unknown = [name for name in parts if not name.startswith("X-")]
     if unknown:
         raise RuleRefused(f"{unknown[0]} is not a part of a recurrence rule")
+    _check_parts(rule)
     _check_size(rule)
     return rule
 
@@ -119,7 +126,7 @@ def _split(text: str) -> dict[str, str]:
 
 
 def _number(name: str, text: str, low: int, high: int) -> int:
-    if not text.lstrip("+-").isdecimal() or len(text) > 6 or not low <= int(text) <= high:
+    if not _NUMBER.fullmatch(text) or not low <= int(text) <= high:
         raise RuleRefused(f"{name}={text[:20]} is outside {low} to {high}")
     return int(text)
 
@@ -151,12 +158,22 @@ def _by_day(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(found))
 
 
+def _check_parts(rule: Rule) -> None:
+    """The parts that RFC 5545 3.3.10 keeps from a frequency and that have no plain meaning there."""
+    if rule.by_weekno and rule.freq != "YEARLY":
+        raise RuleRefused(f"BYWEEKNO does not go with FREQ={rule.freq}")
+    if rule.by_yearday and rule.freq in ("DAILY", "WEEKLY", "MONTHLY"):
+        raise RuleRefused(f"BYYEARDAY does not go with FREQ={rule.freq}")
+
+
 def _check_size(rule: Rule) -> None:
     if rule.freq == "HOURLY" and rule.count is None:
         raise RuleRefused("an hourly rule needs a COUNT")
     times = max(1, len(rule.by_hour)) * max(1, len(rule.by_minute)) * max(1, len(rule.by_second))
     if times > MAX_TIMES_A_DAY:
         raise RuleRefused(f"more than {MAX_TIMES_A_DAY} times a day")
+    if len(rule.by_yearday) * times > MAX_PARTS:
+        raise RuleRefused(f"more than {MAX_PARTS} times a year by BYYEARDAY")
     lists = (rule.by_second, rule.by_minute, rule.by_hour, rule.by_day, rule.by_monthday, rule.by_yearday)
     if sum(len(part) for part in (*lists, rule.by_weekno, rule.by_month, rule.by_setpos)) > MAX_PARTS:
         raise RuleRefused(f"more than {MAX_PARTS} numbers in its BY parts")
@@ -165,16 +182,19 @@ def _check_size(rule: Rule) -> None:
 def count_to_last(rule: Rule, start: datetime) -> Rule:
     """The rule with COUNT turned into `last`, so that it can be entered anywhere. `start` is DTSTART's wall clock.
 
-    COUNT counts DTSTART also when the rule does not match it (RFC 5545 3.3.10).
+    COUNT counts DTSTART also when the rule does not match it (RFC 5545 3.3.10). Raises RuleRefused when the search
+    would be long: a rule that matches next to nothing must not keep us busy.
     """
     if rule.count is None:
         return rule
-    last, seen = start, 1
-    for wall in wall_clocks(replace(rule, count=None), start, start, start + COUNT_SEARCH):
+    last, seen, steps = start, 1, 0
+    for walls, looked_at in _sets(_with_defaults(rule, start), start, start, start + COUNT_SEARCH):
+        later = [wall for wall in walls if wall > start][: rule.count - seen]
+        last, seen, steps = (later or [last])[-1], seen + len(later), steps + looked_at
         if seen == rule.count:
             break
-        if wall > start:
-            last, seen = wall, seen + 1
+        if steps > MAX_STEPS:
+            raise RuleRefused(f"the end of COUNT={rule.count} is too far to look for")
     return replace(rule, last=last)
 
 
@@ -187,13 +207,19 @@ def wall_clocks(rule: Rule, start: datetime, after: datetime, before: datetime) 
     if rule.last is not None:
         before = min(before, rule.last + timedelta(microseconds=1))
     low = max(start, after)
-    rule = _with_defaults(rule, start)
-    for period in _periods(rule, start, low, before):
-        for wall in _positions(sorted(set(_in_period(rule, start, period))), rule.by_setpos):
+    for walls, _ in _sets(_with_defaults(rule, start), start, low, before):
+        for wall in walls:
             if wall >= before:
                 return
             if wall >= low:
                 yield wall
+
+
+def _sets(rule: Rule, start: datetime, low: datetime, before: datetime) -> Iterator[tuple[list[datetime], int]]:
+    """The set of each period, ascending, and how much work it was."""
+    for period in _periods(rule, start, low, before):
+        walls = sorted(set(_in_period(rule, start, period)))
+        yield _positions(walls, rule.by_setpos), len(walls) + _STEPS.get(rule.freq, 1)
 
 
 def _with_defaults(rule: Rule, start: datetime) -> Rule:
@@ -231,10 +257,9 @@ def _month_periods(rule: Rule, start: datetime, low: datetime, before: datetime)
     yearly = rule.freq == "YEARLY"
     step = 12 * rule.interval if yearly else rule.interval
     first = start.year * 12 + (0 if yearly else start.month - 1)
-    # One period back: a week number may reach into the year before.
-    index = first + max(0, (low.year * 12 + low.month - 1 - first) // step - 1) * step
-    while index // 12 <= before.year + 1 and index // 12 <= date.max.year - 1:
-        yield datetime(index // 12, index % 12 + 1, 1)
+    index = first + max(0, (low.year * 12 + low.month - 1 - first) // step) * step
+    while index // 12 < date.max.year and (period := datetime(index // 12, index % 12 + 1, 1)) < before:
+        yield period
         index += step
 
 
@@ -272,7 +297,7 @@ def _day_allowed(rule: Rule, day: datetime) -> bool:
         length = (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
         if day.day not in rule.by_monthday and day.day - length.day - 1 not in rule.by_monthday:
             return False
-    if rule.by_yearday and rule.freq == "HOURLY":
+    if rule.by_yearday:
         year_length = date(day.year, 12, 31).timetuple().tm_yday
         yearday = day.timetuple().tm_yday
         return yearday in rule.by_yearday or yearday - year_length - 1 in rule.by_yearday
@@ -280,16 +305,33 @@ def _day_allowed(rule: Rule, day: datetime) -> bool:
 
 
 def _by_dateutil(rule: Rule, start: datetime, period: datetime) -> Iterator[datetime]:
-    yield from du.rrule(
+    plain = [du.weekdays[day] for day, n in rule.by_day if not n]
+    ordinal = [du.weekdays[day](n) for day, n in rule.by_day if n]
+    # BYDAY lists days (RFC 5545 3.3.10); dateutil wants a day to match both, when some have a number and some have not.
+    for days in filter(None, (plain, ordinal)) if rule.by_day else (None,):
+        found = _one_period(rule, start, period, days)
+        yield from (wall for wall in found if not rule.by_weekno or _week_allowed(rule, wall))
+
+
+def _week_allowed(rule: Rule, wall: datetime) -> bool:
+    """BYWEEKNO. A week is of the year that has its fourth day (RFC 5545 3.3.10); dateutil errs at some new years."""
+    fourth = wall + timedelta(days=3 - (wall.weekday() - rule.week_start) % 7)
+    last = date(fourth.year, 12, 31)
+    last -= timedelta(days=(last.weekday() - rule.week_start - 3) % 7)
+    number, weeks = ((day.timetuple().tm_yday + 6) // 7 for day in (fourth, last))
+    return number in rule.by_weekno or number - weeks - 1 in rule.by_weekno
+
+
+def _one_period(rule: Rule, start: datetime, period: datetime, days: list[du.weekday] | None) -> du.rrule:
+    return du.rrule(
         getattr(du, rule.freq),
         dtstart=period,
         interval=_LEAP[rule.freq],
         wkst=rule.week_start,
         bymonth=rule.by_month or None,
         bymonthday=rule.by_monthday or None,
-        byyearday=(rule.by_yearday or None) if rule.freq == "YEARLY" else None,
-        byweekno=(rule.by_weekno or None) if rule.freq == "YEARLY" else None,
-        byweekday=[du.weekdays[day](n) if n else du.weekdays[day] for day, n in rule.by_day] or None,
+        byyearday=rule.by_yearday or None,
+        byweekday=days,
         byhour=rule.by_hour or (start.hour,),
         byminute=rule.by_minute or (start.minute,),
         bysecond=tuple(min(second, 59) for second in rule.by_second) or (start.second,),

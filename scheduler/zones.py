@@ -80,7 +80,7 @@ def _transitions(zone: Zone, year: int) -> list[tuple[datetime, int]]:
     found = {}
     for observance in zone.observances:
         for onset in _onsets(observance, year):
-            found[onset - timedelta(seconds=observance.offset_from)] = observance.offset_to
+            found[_moved(onset, -observance.offset_from)] = observance.offset_to
     return sorted(found.items())
 
 
@@ -88,9 +88,16 @@ def _transitions(zone: Zone, year: int) -> list[tuple[datetime, int]]:
 def _transitions_local(zone: Zone, year: int) -> list[tuple[datetime, int]]:
     local, before = [], _first(zone).offset_from
     for transition, offset in _transitions(zone, year):
-        local.append((transition + timedelta(seconds=max(before, offset)), offset))
+        local.append((_moved(transition, max(before, offset)), offset))
         before = offset
     return local
+
+
+def _moved(plain: datetime, seconds: int) -> datetime:
+    try:
+        return plain + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime(1, 1, 1)  # a VTIMEZONE may begin with year 1
 
 
 def _onsets(observance: Observance, year: int) -> list[datetime]:

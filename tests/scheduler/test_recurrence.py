@@ -1,0 +1,372 @@
+"""Recurrence rules: row by row what a series must be, hostile rules, and that age costs nothing."""
+
+import time
+from datetime import datetime, timedelta
+from itertools import islice
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scheduler.event import Component
+from scheduler.occurrences import expand, next_occurrence
+from scheduler.recurrence import (
+    COUNT_SEARCH,
+    MAX_COUNT,
+    MAX_INTERVAL,
+    Rule,
+    RuleRefused,
+    _periods,
+    count_to_last,
+    parse_rule,
+    wall_clocks,
+)
+from tests.scheduler import by_hand
+from tests.scheduler.calendars import BERLIN_START, FIXED, HOUR, at, bound, event, series, starts, vcalendar, vevent
+from tests.scheduler.generated import rule_parts, start_times
+
+DAILY = ["03-02 08:00", "03-03 08:00", "03-04 08:00"]
+ALL_DAY_START = "DTSTART;VALUE=DATE:20260302"
+EVERY_DAY = ",".join(str(day) for day in range(1, 367))
+EVERY_HOUR = ",".join(str(hour) for hour in range(24))
+EVERY_MINUTE = ",".join(str(minute) for minute in range(60))
+
+# DTSTART is Monday 2 March 2026, 09:00 in Berlin, 08:00Z; summer time begins on 29 March.
+ROWS: dict[str, tuple[list[str], list[str]]] = {
+    "94-dtstart-off-rule": (["RRULE:FREQ=WEEKLY;BYDAY=TU;COUNT=3"], ["03-02 08:00", "03-03 08:00", "03-10 08:00"]),
+    "94-dtstart-off-rule-monthly": (["RRULE:FREQ=MONTHLY;BYMONTHDAY=15;COUNT=2"], ["03-02 08:00", "03-15 08:00"]),
+    "95-count-counts-dtstart": (["RRULE:FREQ=DAILY;COUNT=3"], DAILY),
+    "95-count-counts-dtstart-off-rule": (["RRULE:FREQ=WEEKLY;BYDAY=TU;COUNT=2"], ["03-02 08:00", "03-03 08:00"]),
+    "95-count-of-one": (["RRULE:FREQ=DAILY;COUNT=1"], DAILY[:1]),
+    "95-exdate-does-not-lower-count": (
+        ["RRULE:FREQ=DAILY;COUNT=3", "EXDATE:20260303T080000Z"],
+        ["03-02 08:00", "03-04 08:00"],
+    ),
+    "96-until-inclusive": (["RRULE:FREQ=DAILY;UNTIL=20260304T080000Z"], DAILY),
+    "96-until-a-second-short": (["RRULE:FREQ=DAILY;UNTIL=20260304T075959Z"], DAILY[:2]),
+    "97-until-date": (["RRULE:FREQ=DAILY;UNTIL=20260304"], DAILY),
+    "98-until-local": (["RRULE:FREQ=DAILY;UNTIL=20260304T090000"], DAILY),
+    "98-until-local-short": (["RRULE:FREQ=DAILY;UNTIL=20260304T085959"], DAILY[:2]),
+    "99-floating-dtstart-until-utc": (
+        ["DTSTART:20260302T090000", "RRULE:FREQ=DAILY;UNTIL=20260304T090000Z"],
+        DAILY,
+    ),
+    "99-all-day-until-date-time": (
+        [ALL_DAY_START, "RRULE:FREQ=DAILY;UNTIL=20260304T000000Z"],
+        ["03-01 23:00", "03-02 23:00", "03-03 23:00"],
+    ),
+    "99-all-day-until-date": (
+        [ALL_DAY_START, "RRULE:FREQ=DAILY;UNTIL=20260304"],
+        ["03-01 23:00", "03-02 23:00", "03-03 23:00"],
+    ),
+    "100-until-before-dtstart": (["RRULE:FREQ=DAILY;UNTIL=20260301T000000Z"], DAILY[:1]),
+    "100-until-for-ever": (
+        ["RRULE:FREQ=WEEKLY;INTERVAL=2;UNTIL=99991231"],
+        ["03-02 08:00", "03-16 08:00", "03-30 07:00"],
+    ),
+    "100-until-for-ever-utc": (["RRULE:FREQ=WEEKLY;INTERVAL=4;UNTIL=99991231T235959Z"], ["03-02 08:00", "03-30 07:00"]),
+    "100-until-for-ever-local": (
+        ["RRULE:FREQ=WEEKLY;INTERVAL=4;UNTIL=99991231T235959"],
+        ["03-02 08:00", "03-30 07:00"],
+    ),
+    "101-count-ends-first": (["RRULE:FREQ=DAILY;COUNT=3;UNTIL=20260310T080000Z"], DAILY),
+    "101-until-ends-first": (["RRULE:FREQ=DAILY;COUNT=9;UNTIL=20260304T080000Z"], DAILY),
+    "102-last-working-day": (
+        ["DTSTART;TZID=Europe/Berlin:20260227T090000", "RRULE:FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1"],
+        ["03-31 07:00"],
+    ),
+    "102-first-of-each-week": (
+        # The set is of the whole week, not of what is left of it after DTSTART (RFC 5545 3.3.10).
+        ["DTSTART;TZID=Europe/Berlin:20260304T090000", "RRULE:FREQ=WEEKLY;BYDAY=MO,WE,FR;BYSETPOS=2;COUNT=3"],
+        ["03-04 08:00", "03-11 08:00", "03-18 08:00"],
+    ),
+    "102-days-with-and-without-number": (
+        ["RRULE:FREQ=MONTHLY;BYDAY=2TU,FR;COUNT=5"],
+        ["03-02 08:00", "03-06 08:00", "03-10 08:00", "03-13 08:00", "03-20 08:00"],
+    ),
+    "103-the-31st": (
+        ["DTSTART;TZID=Europe/Berlin:20251231T090000", "RRULE:FREQ=MONTHLY;COUNT=3"],
+        ["03-31 07:00"],
+    ),
+    "103-last-day": (
+        ["DTSTART;TZID=Europe/Berlin:20260131T090000", "RRULE:FREQ=MONTHLY;BYMONTHDAY=-1;COUNT=3"],
+        ["03-31 07:00"],
+    ),
+    "104-exdate-lines-and-lists": (
+        [
+            "RRULE:FREQ=DAILY;COUNT=7",
+            "EXDATE;TZID=Europe/Berlin:20260303T090000,20260304T090000",
+            "EXDATE:20260305T080000Z",
+            "EXDATE:20260306T090000",
+            "EXDATE;VALUE=DATE:20260307",
+            "EXDATE;TZID=America/New_York:20260308T040000",
+        ],
+        ["03-02 08:00"],
+    ),
+    "104-exdate-at-another-time": (["RRULE:FREQ=DAILY;COUNT=3", "EXDATE;TZID=Europe/Berlin:20260303T093000"], DAILY),
+    "105-exdate-of-dtstart": (["RRULE:FREQ=DAILY;COUNT=3", "EXDATE:20260302T080000Z"], DAILY[1:]),
+    "106-rdate": (["RDATE;TZID=Europe/Berlin:20260303T090000,20260304T090000"], DAILY),
+    "106-rdate-utc-with-rule": (["RRULE:FREQ=DAILY;COUNT=2", "RDATE:20260304T080000Z"], DAILY),
+    "106-rdate-equal-to-rule": (["RRULE:FREQ=DAILY;COUNT=3", "RDATE;TZID=Europe/Berlin:20260303T090000"], DAILY),
+    "106-rdate-date": (
+        [ALL_DAY_START, "RDATE;VALUE=DATE:20260304,20260306"],
+        ["03-01 23:00", "03-03 23:00", "03-05 23:00"],
+    ),
+    "106-rdate-past-until": (["RRULE:FREQ=DAILY;UNTIL=20260303", "RDATE:20260304T080000Z"], DAILY),
+    "107-no-end": (["RRULE:FREQ=WEEKLY"], ["03-02 08:00", "03-09 08:00", "03-16 08:00", "03-23 08:00", "03-30 07:00"]),
+    "110-lower-case": (["RRULE:freq=daily;count=3"], DAILY),
+    "110-trailing-semicolon": (["RRULE:FREQ=DAILY;COUNT=3;"], DAILY),
+    "110-x-part": (["RRULE:FREQ=DAILY;COUNT=3;X-FOO=BAR"], DAILY),
+    "110-gregorian": (["RRULE:RSCALE=GREGORIAN;FREQ=DAILY;COUNT=3;SKIP=OMIT"], DAILY),
+    "110-two-rules": (
+        ["RRULE:FREQ=DAILY;COUNT=3", "RRULE:FREQ=WEEKLY;BYDAY=MO;COUNT=2"],
+        [*DAILY, "03-09 08:00"],
+    ),
+    "111-hourly-over-spring": (
+        # 02:30 does not exist: read as 03:30, which comes by itself, too (RFC 5545 3.3.5).
+        ["DTSTART;TZID=Europe/Berlin:20260329T003000", "RRULE:FREQ=HOURLY;COUNT=5"],
+        ["03-28 23:30", "03-29 00:30", "03-29 01:30", "03-29 02:30"],
+    ),
+    "week-start": (
+        # RFC 5545 3.8.5.3, "An example where the days generated makes a difference because of WKST".
+        ["DTSTART;TZID=Europe/Berlin:20260303T090000", "RRULE:FREQ=WEEKLY;INTERVAL=2;COUNT=4;BYDAY=TU,SU;WKST=MO"],
+        ["03-03 08:00", "03-08 08:00", "03-17 08:00", "03-22 08:00"],
+    ),
+    "week-start-sunday": (
+        ["DTSTART;TZID=Europe/Berlin:20260303T090000", "RRULE:FREQ=WEEKLY;INTERVAL=2;COUNT=4;BYDAY=TU,SU;WKST=SU"],
+        ["03-03 08:00", "03-15 08:00", "03-17 08:00", "03-29 07:00"],
+    ),
+    "signed-interval": (["RRULE:FREQ=DAILY;INTERVAL=+1;COUNT=3"], DAILY),
+}
+
+
+@pytest.mark.parametrize(("lines", "expected"), ROWS.values(), ids=ROWS)
+def test_row(lines: list[str], expected: list[str]) -> None:
+    own_start = any(line.startswith("DTSTART") for line in lines)
+    assert starts(series(*([] if own_start else [BERLIN_START]), *lines)) == expected
+
+
+YEARS: dict[str, tuple[str, str, list[str]]] = {
+    "29-february": ("20240229T090000", "FREQ=YEARLY", ["2024-02-29", "2028-02-29", "2032-02-29"]),
+    "30-february-and-friends": (
+        "20250130T090000",
+        "FREQ=MONTHLY;INTERVAL=13",
+        ["2025-01-30", "2027-03-30", "2028-04-30"],
+    ),
+    "week-20": ("19970512T090000", "FREQ=YEARLY;BYWEEKNO=20;BYDAY=MO", ["1997-05-12", "1998-05-11", "1999-05-17"]),
+    "week-number-without-day": (
+        "20240517T090000",
+        "FREQ=YEARLY;BYWEEKNO=20",
+        ["2024-05-17", "2025-05-16", "2026-05-15"],
+    ),
+    "week-52-at-new-year": (
+        "20220101T090000",
+        "FREQ=YEARLY;BYWEEKNO=52",
+        ["2022-01-01", "2022-12-31", "2023-12-30"],
+    ),
+    "20th-monday": ("19970519T090000", "FREQ=YEARLY;BYDAY=20MO", ["1997-05-19", "1998-05-18", "1999-05-17"]),
+    "thanksgiving": ("20241128T090000", "FREQ=YEARLY;BYMONTH=11;BYDAY=4TH", ["2024-11-28", "2025-11-27", "2026-11-26"]),
+    "friday-the-13th": (
+        "19980213T090000",
+        "FREQ=MONTHLY;BYDAY=FR;BYMONTHDAY=13",
+        ["1998-02-13", "1998-03-13", "1998-11-13"],
+    ),
+    "election-day": (
+        "19961105T090000",
+        "FREQ=YEARLY;INTERVAL=4;BYMONTH=11;BYDAY=TU;BYMONTHDAY=2,3,4,5,6,7,8",
+        ["1996-11-05", "2000-11-07", "2004-11-02"],
+    ),
+    "day-of-the-year": (
+        "19970101T090000",
+        "FREQ=YEARLY;INTERVAL=3;BYYEARDAY=1,100",
+        ["1997-01-01", "1997-04-10", "2000-01-01"],
+    ),
+    "third-last-day": ("19970928T090000", "FREQ=MONTHLY;BYMONTHDAY=-3", ["1997-09-28", "1997-10-29", "1997-11-28"]),
+    "second-last-weekday": (
+        "19970929T090000",
+        "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-2",
+        ["1997-09-29", "1997-10-30", "1997-11-27"],
+    ),
+    "every-date-of-two-months": (
+        "20250301T090000",
+        "FREQ=YEARLY;BYMONTH=1,3",
+        ["2025-03-01", "2026-01-01", "2026-03-01"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("start", "text", "expected"), YEARS.values(), ids=YEARS)
+def test_far_apart(start: str, text: str, expected: list[str]) -> None:
+    begin = datetime.fromisoformat(start)
+    found = wall_clocks(rule(text), begin, begin, begin + timedelta(days=366 * 15))
+    assert [f"{wall:%Y-%m-%d}" for wall in islice(found, 3)] == expected
+
+
+REFUSED = {
+    "108-interval-0": "FREQ=DAILY;INTERVAL=0",
+    "108-count-0": "FREQ=DAILY;COUNT=0",
+    "109-secondly": "FREQ=SECONDLY",
+    "109-secondly-counted": "FREQ=SECONDLY;COUNT=10",
+    "109-minutely": "FREQ=MINUTELY;INTERVAL=30",
+    "109-hourly-without-end": "FREQ=HOURLY",
+    "109-hourly-that-never-comes": "FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=30;COUNT=2",
+    "109-interval-too-large": f"FREQ=DAILY;INTERVAL={MAX_INTERVAL + 1}",
+    "109-count-too-large": f"FREQ=DAILY;COUNT={MAX_COUNT + 1}",
+    "109-too-many-times-a-day": f"FREQ=DAILY;BYHOUR={EVERY_HOUR};BYMINUTE=0,30",
+    "109-product": f"FREQ=DAILY;BYHOUR={EVERY_HOUR};BYMINUTE={EVERY_MINUTE};BYSECOND={EVERY_MINUTE}",
+    "109-too-many-numbers": f"FREQ=YEARLY;BYYEARDAY={EVERY_DAY};BYMONTHDAY={EVERY_DAY[:83]};BYHOUR={EVERY_HOUR}",
+    "109-dense-with-one-place": f"FREQ=YEARLY;BYYEARDAY={EVERY_DAY};BYHOUR={EVERY_HOUR};BYSETPOS=1;COUNT=10000",
+    "109-every-hour-by-day-of-the-year": f"FREQ=YEARLY;BYYEARDAY={EVERY_DAY};BYHOUR={EVERY_HOUR}",
+    "110-fortnightly": "FREQ=FORTNIGHTLY",
+    "110-no-freq": "COUNT=3",
+    "110-empty": "",
+    "110-other-calendar": "RSCALE=CHINESE;FREQ=YEARLY",
+    "110-moved-dates": "RSCALE=GREGORIAN;FREQ=MONTHLY;SKIP=FORWARD",
+    "110-unknown-part": "FREQ=YEARLY;BYEASTER=1",
+    "110-not-a-part": "FREQ=DAILY;COUNT",
+    "two-signs": "FREQ=DAILY;INTERVAL=+-5",
+    "digits-of-another-script": "FREQ=DAILY;COUNT=٣",
+    "month-13": "FREQ=YEARLY;BYMONTH=13",
+    "monthday-0": "FREQ=MONTHLY;BYMONTHDAY=0",
+    "monthday-32": "FREQ=MONTHLY;BYMONTHDAY=-32",
+    "no-such-day": "FREQ=WEEKLY;BYDAY=XX",
+    "54th-monday": "FREQ=YEARLY;BYDAY=54MO",
+    "hour-24": "FREQ=DAILY;BYHOUR=24",
+    "negative-hour": "FREQ=DAILY;BYHOUR=-1",
+    "week-number-of-a-month": "FREQ=MONTHLY;BYWEEKNO=20",
+    "week-number-of-a-week": "FREQ=WEEKLY;BYWEEKNO=20",
+    "day-of-year-of-a-day": "FREQ=DAILY;BYYEARDAY=1",
+    "long-number": "FREQ=DAILY;COUNT=" + "9" * 5000,
+}
+
+
+@pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
+def test_refused_rule_leaves_dtstart_and_a_note(text: str) -> None:
+    begun = time.perf_counter()
+    begin = datetime.fromisoformat("2026-03-02T09:00")
+    with pytest.raises(RuleRefused):
+        count_to_last(rule(text), begin)
+    lines = (BERLIN_START, HOUR, f"RRULE:{text}")
+    known = series(*lines)
+    assert starts(known) == ["03-02 08:00"]
+    assert known.master is not None
+    assert "recurrence rule" in known.master.notes[0]
+    assert time.perf_counter() - begun < 0.5
+
+
+HOSTILE = {
+    "30-february-daily": "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30",
+    "30-february-daily-counted": "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30;COUNT=10000",
+    "30-february-monthly": "FREQ=MONTHLY;BYMONTH=2;BYMONTHDAY=30;COUNT=10000",
+    "30-february-yearly": "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30;COUNT=10000",
+    "30-february-until": "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30;UNTIL=99991231T000000Z",
+    "place-that-is-not-there": "FREQ=DAILY;BYSETPOS=2;COUNT=10000",
+    "week-53-and-monday-in-june": "FREQ=YEARLY;BYWEEKNO=53;BYMONTH=6;BYDAY=MO",
+    "every-hour-of-every-day": f"FREQ=DAILY;BYHOUR={EVERY_HOUR}",
+    "every-hour-counted": "FREQ=HOURLY;COUNT=10000",
+    "all-days-of-the-year": f"FREQ=YEARLY;BYYEARDAY={EVERY_DAY};COUNT=10000",
+    "far-leaps": "FREQ=YEARLY;INTERVAL=1000;COUNT=10000",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("year", [1970, 2026])
+def test_hostile_rule_is_bounded(text: str, year: int) -> None:
+    begun = time.perf_counter()
+    known = series(f"DTSTART;TZID=Europe/Berlin:{year}0302T090000", HOUR, f"RRULE:{text}")
+    assert len(expand(known, at("2026-03-01"), at("2026-03-01") + timedelta(days=400))) <= 5000
+    next_occurrence(known, at("2026-03-02 09:00"))
+    assert time.perf_counter() - begun < 0.5
+
+
+def test_many_rules_are_bounded() -> None:
+    rules = [f"RRULE:FREQ=MONTHLY;BYMONTH=2;BYMONTHDAY=30;COUNT={count}" for count in range(2, 1002)]
+    begun = time.perf_counter()
+    known = series(BERLIN_START, "RRULE:FREQ=DAILY;COUNT=3", *rules)
+    assert time.perf_counter() - begun < 0.5
+    assert starts(known) == DAILY
+    assert known.master is not None
+    assert known.master.notes == ("only the first 5 recurrence rules were read",)
+
+
+def test_many_dates_in_a_zone_of_the_message_are_bounded() -> None:
+    """The zone is read once, not for each date."""
+    part = "BEGIN:STANDARD\r\nDTSTART:19700101T000000\r\nTZOFFSETFROM:+0100\r\nTZOFFSETTO:+0100\r\n"
+    zone = f"BEGIN:VTIMEZONE\r\nTZID:Mine\r\n{part}RRULE:FREQ=YEARLY;COUNT=69\r\nEND:STANDARD\r\nEND:VTIMEZONE\r\n"
+    first = datetime.fromisoformat("2026-03-02T09:00")
+    dates = ",".join(f"{first + timedelta(days=number):%Y%m%dT%H%M%S}" for number in range(5000))
+    lines = ("DTSTART;TZID=Mine:20260302T090000", "RRULE:FREQ=DAILY", f"EXDATE;TZID=Mine:{dates}")
+    begun = time.perf_counter()
+    known = series(*lines, tz=zone)
+    assert starts(known, "2026-03-01", days=5000) == []
+    assert time.perf_counter() - begun < 2
+
+
+def test_dates_beyond_the_limit_are_refused() -> None:
+    dates = ",".join(["20260303T080000Z"] * 5001)
+    (refused,) = bound(vcalendar(vevent(BERLIN_START, f"EXDATE:{dates}")))
+    assert not isinstance(refused, Component)
+    assert "5000" in refused.detail
+
+
+def test_count_is_looked_for_in_reach_only() -> None:
+    begin = datetime.fromisoformat("2026-03-02T09:00")
+    last = count_to_last(rule("FREQ=YEARLY;COUNT=200"), begin).last
+    assert last is not None
+    assert begin + COUNT_SEARCH - timedelta(days=366) < last <= begin + COUNT_SEARCH
+
+
+@settings(FIXED, max_examples=400, suppress_health_check=list(HealthCheck))
+@given(rule_parts(), start_times(all_day=False), st.integers(0, 3000), st.sampled_from((1, 40, 400)))
+def test_entering_late_gives_what_the_whole_series_gives(text: str, start: datetime, days: int, width: int) -> None:
+    after = start + timedelta(days=days, hours=5)
+    before = after + timedelta(days=width)
+    whole = [wall for wall in wall_clocks(rule(text), start, start, before) if wall >= after]
+    assert list(wall_clocks(rule(text), start, after, before)) == whole
+
+
+@settings(FIXED, max_examples=400, suppress_health_check=list(HealthCheck))
+@given(rule_parts(), start_times(all_day=False), st.integers(1, 60))
+def test_count_ends_where_counting_ends(text: str, start: datetime, count: int) -> None:
+    counted = count_to_last(rule(f"{text};COUNT={count}"), start)
+    later = (wall for wall in by_hand.walls(rule(text), start, start + timedelta(days=366 * 8)) if wall > start)
+    expected = [start, *islice(later, count - 1)]
+    if len(expected) == count:
+        assert counted.last == expected[-1]
+
+
+@settings(FIXED, max_examples=500, suppress_health_check=list(HealthCheck))
+@given(rule_parts(), start_times(all_day=False))
+def test_rule_is_what_it_is_by_hand(text: str, start: datetime) -> None:
+    before = start + timedelta(days=1200)
+    assert list(wall_clocks(rule(text), start, start, before)) == list(by_hand.walls(rule(text), start, before))
+
+
+@pytest.mark.parametrize("text", ["FREQ=DAILY", "FREQ=WEEKLY;BYDAY=MO,WE", "FREQ=MONTHLY;BYDAY=-1FR", "FREQ=YEARLY"])
+def test_age_costs_nothing(text: str) -> None:
+    """As many periods are looked at for a series of 1970 as for one of this year."""
+
+    def looked_at(year: int) -> int:
+        begin = datetime.fromisoformat(f"{year}-01-01T09:00")
+        after = datetime.fromisoformat("2026-06-01T00:00")
+        return _steps(rule(text), begin, after, after + timedelta(days=400))
+
+    assert looked_at(1970) == looked_at(2026)
+
+
+def _steps(one: Rule, start: datetime, after: datetime, before: datetime) -> int:
+    return sum(1 for _ in _periods(one, start, max(start, after), before))
+
+
+def test_override_has_no_rule_of_its_own() -> None:
+    override = vevent("RECURRENCE-ID:20260303T080000Z", "DTSTART:20260303T100000Z", "RRULE:FREQ=DAILY")
+    known = event(vcalendar(vevent(BERLIN_START, "RRULE:FREQ=DAILY;COUNT=3"), override))
+    assert starts(known) == ["03-02 08:00", "03-03 10:00", "03-04 08:00"]
+
+
+def rule(text: str) -> Rule:
+    return parse_rule(text, _until)
+
+
+def _until(text: str) -> datetime:
+    return at(datetime.strptime(text, "%Y%m%dT%H%M%SZ").isoformat())  # noqa: DTZ007
