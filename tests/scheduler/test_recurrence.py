@@ -242,7 +242,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
 def test_refused_rule_leaves_dtstart_and_a_note(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     begin = datetime.fromisoformat("2026-03-02T09:00")
     with pytest.raises(RuleRefused):
         count_to_last(rule(text), begin)
@@ -251,7 +251,7 @@ def test_refused_rule_leaves_dtstart_and_a_note(text: str) -> None:
     assert starts(known) == ["03-02 08:00"]
     assert known.master is not None
     assert "recurrence rule" in known.master.notes[0]
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 0.5
 
 
 HOSTILE = {
@@ -272,18 +272,18 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("year", [1970, 2026])
 def test_hostile_rule_is_bounded(text: str, year: int) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     known = series(f"DTSTART;TZID=Europe/Berlin:{year}0302T090000", HOUR, f"RRULE:{text}")
     assert len(expand(known, at("2026-03-01"), at("2026-03-01") + timedelta(days=400))) <= 5000
     next_occurrence(known, at("2026-03-02 09:00"))
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 0.5
 
 
 def test_many_rules_are_bounded() -> None:
     rules = [f"RRULE:FREQ=MONTHLY;BYMONTH=2;BYMONTHDAY=30;COUNT={count}" for count in range(2, 1002)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     known = series(BERLIN_START, "RRULE:FREQ=DAILY;COUNT=3", *rules)
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 0.5
     assert starts(known) == DAILY
     assert known.master is not None
     assert known.master.notes == ("only the first 5 recurrence rules were read",)
@@ -296,10 +296,10 @@ def test_many_dates_in_a_zone_of_the_message_are_bounded() -> None:
     first = datetime.fromisoformat("2026-03-02T09:00")
     dates = ",".join(f"{first + timedelta(days=number):%Y%m%dT%H%M%S}" for number in range(5000))
     lines = ("DTSTART;TZID=Mine:20260302T090000", "RRULE:FREQ=DAILY", f"EXDATE;TZID=Mine:{dates}")
-    begun = time.perf_counter()
+    begun = time.process_time()
     known = series(*lines, tz=zone)
     assert starts(known, "2026-03-01", days=5000) == []
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_dates_beyond_the_limit_are_refused() -> None:
