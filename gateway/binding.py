@@ -131,8 +131,7 @@ class _Binder:
         found = self.event.first("DTSTART")
         if found is not None:
             start = stamp(found.value, found.params)
-            if not self.cancels and not EARLIEST <= start.wall.year <= (self.now + FURTHEST).year:
-                raise Unreadable(f"DTSTART is not between {EARLIEST} and ten years from now")
+            self._check_year(start, "DTSTART")
             return start
         if not self.cancels:
             raise Unreadable("the event has no DTSTART")
@@ -141,6 +140,10 @@ class _Binder:
         if named is not None:
             return stamp(named.value, named.params)
         return Stamp(self._revision().dtstamp.replace(tzinfo=None), utc=True)
+
+    def _check_year(self, one: Stamp, name: str) -> None:
+        if not self.cancels and not EARLIEST <= one.wall.year <= (self.now + FURTHEST).year:
+            raise Unreadable(f"{name} is not between {EARLIEST} and ten years from now")
 
     def _zone(self, one: Stamp) -> Zone:
         if one.utc:
@@ -209,6 +212,7 @@ class _Binder:
         if named is None:
             return component
         one = stamp(named.value, named.params)
+        self._check_year(one, "RECURRENCE-ID")
         known = one.utc or (one.tzid is not None and zone_names.resolve(one.tzid, self.message.calendar) is not None)
         return replace(
             component,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from scheduler.event import Component, Event, Length
 from scheduler.recurrence import wall_clocks
@@ -19,6 +19,7 @@ from scheduler.zones import Zone
 
 MAX_OCCURRENCES = 5000  # of one expansion: hourly for 200 days; past that a window is cut short
 _SLACK = timedelta(days=2)  # wall clocks and instants differ by at most 26 hours
+_FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9900, 1, 1, tzinfo=UTC)
 _LOOK_AHEAD = (timedelta(days=40), timedelta(days=400), timedelta(days=3700))
 
 
@@ -114,21 +115,15 @@ def _series(
     reach = max(timedelta(days=length.days, seconds=length.seconds) for length in lengths)
     shifts = [abs(_shift(one)) for one in ranges]
     slack = _SLACK + max(shifts, default=timedelta())
-    return _instants(event.master, _minus(after, reach + slack), _plus(before, slack))
+    return _instants(event.master, _moved(after, -reach - slack), _moved(before, slack))
 
 
-def _minus(instant: datetime, span: timedelta) -> datetime:
+def _moved(instant: datetime, span: timedelta) -> datetime:
+    """The instant moved by a span, away from both ends of the calendar, where there is nothing to reckon with."""
     try:
-        return instant - span
+        return min(max(instant + span, _FIRST), _LAST)
     except OverflowError:
-        return datetime.min.replace(tzinfo=instant.tzinfo) + _SLACK
-
-
-def _plus(instant: datetime, span: timedelta) -> datetime:
-    try:
-        return instant + span
-    except OverflowError:
-        return datetime.max.replace(tzinfo=instant.tzinfo) - _SLACK
+        return _FIRST if span < timedelta() else _LAST
 
 
 def _instants(master: Component, after: datetime, before: datetime) -> list[tuple[datetime, datetime, Length | None]]:
