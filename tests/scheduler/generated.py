@@ -181,7 +181,8 @@ def series(draw: st.DrawFn, zone: str) -> Series:
         dates = _dates(plain, start)
     on_rule = bool(dates) and dates[0] == start
     end = draw(st.sampled_from(("none", "count", "until")))
-    after = start + timedelta(days=draw(st.integers(-20, 3000)), hours=draw(st.integers(0, 23)))
+    age = draw(st.one_of(st.integers(-20, 700), st.integers(0, 3000)))
+    after = start + timedelta(days=age, hours=draw(st.integers(0, 23)))
     if end != "none" or draw(st.booleans()):
         after = draw(st.sampled_from(dates or [start])) - timedelta(days=10, hours=1)
     known = sorted({start, *dates})

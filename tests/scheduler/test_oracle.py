@@ -1,6 +1,6 @@
 """Made-up series, compared with two calendar libraries and with the rule read by hand.
 
-`ORACLE_SERIES` sets how many (default 2,600). What is not compared with a library, and why, stands at its function.
+`ORACLE_SERIES` sets how many (default 2,496). What is not compared with a library, and why, stands at its function.
 """
 
 import os
@@ -33,7 +33,7 @@ ZONES = (
     "Africa/Casablanca",  # DST off for Ramadan
     "UTC",
 )
-EACH = max(1, int(os.environ.get("ORACLE_SERIES", "2600")) // len(ZONES))
+EACH = max(1, int(os.environ.get("ORACLE_SERIES", "2496")) // len(ZONES))
 COMPARED: Counter[str] = Counter()
 
 MARGIN = timedelta(days=3)  # what lasts into the window, and what is moved into it
