@@ -233,8 +233,9 @@ def _covers(other: Component, one: Component) -> bool:
     """A CANCEL with RANGE=THISANDFUTURE takes the single dates after it, too; a REQUEST with it only older ranges."""
     if other is one or not other.this_and_future or _place(other)[0] > _place(one)[0]:
         return False
-    if other.attending and not (one.this_and_future and one.attending):
-        return False
+    if other.attending:
+        # Two that were said together both stand.
+        return one.this_and_future and one.attending and _clock(_said(one)) < _clock(other.revision)
     return _clock(_said(one)) <= _clock(other.revision)
 
 
