@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from scheduler import store
 from scheduler.clock import Alarm
@@ -28,6 +28,18 @@ LEASE: Final = timedelta(seconds=60)  # longer than two time-outs of the platfor
 REFILLS: Final = 100  # events of one transaction
 
 log = structlog.get_logger("joins")
+
+
+def plan_further(connection: Connection, now: datetime, policy: Policy, limit: int) -> int:
+    """Plan the joins of up to `limit` events that are due for it; how many events that were."""
+    events = store.events_to_refill(connection, now, limit)
+    for pal_id, event in events:
+        existing = store.load_joins(connection, pal_id, event.uid)
+        faces = {join.face_id for join in existing}
+        attendant = Attendant(pal_id, next(iter(faces), ""))
+        store.save_joins(connection, plan(event, existing, attendant, now, policy), existing)
+        store.save_event(connection, pal_id, event, refill_at(event, now, policy))
+    return len(events)
 
 
 class Dispatcher:
@@ -73,14 +85,8 @@ class Dispatcher:
     def _take(self) -> tuple[int, list[Join]]:
         now = self._now()
         with self._engine.begin() as connection:
-            events = store.events_to_refill(connection, now, REFILLS)
-            for pal_id, event in events:
-                existing = store.load_joins(connection, pal_id, event.uid)
-                faces = {join.face_id for join in existing}
-                attendant = Attendant(pal_id, next(iter(faces), ""))
-                store.save_joins(connection, plan(event, existing, attendant, now, self._policy), existing)
-                store.save_event(connection, pal_id, event, refill_at(event, now, self._policy))
-            return len(events), store.claim(connection, now, self._owner, LEASE, BATCH)
+            planned = plan_further(connection, now, self._policy, REFILLS)
+            return planned, store.claim(connection, now, self._owner, LEASE, BATCH)
 
     def _next_wake(self) -> datetime | None:
         with self._engine.begin() as connection:

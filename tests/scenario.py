@@ -20,7 +20,7 @@ A scenario is a title line (`# …`) and steps. A step is a line that begins wit
     > joins                               all live joins by start, `2026-03-02 13:00 60m abc-defg-hij state anna`;
                                           the later words may be left out. `> no joins`: none.
     > cancelled joins 3                   how many joins are cancelled
-    > dispatch                            what is due is sent, and the platform takes it
+    > dispatch                            what is to be planned further is, and what is due is sent and taken
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from gateway.decide import Desk
 from gateway.intake import Incoming, Intake, Played, fresh_id
 from gateway.pals import Pal, pal_id
 from scheduler.database import connect
+from scheduler.dispatch import plan_further
 from scheduler.joins import LIVE, Join, JoinState
 
 SCENARIOS = Path(__file__).parent / "scenarios"
@@ -218,20 +219,21 @@ class _Player:
             found = sum(line.startswith(start) for line in lines)
             assert found == (start == wanted), f"{found} lines with {start!r} in\n{calendars[0]}"
 
-    def do_note(self, words: list[str], block: tuple[str, ...]) -> None:
-        notes = "; ".join(note for one in self.played for note in one.decision.notes)
-        assert " ".join(words) in notes, f"found {notes!r}"
-
     def do_no(self, words: list[str], block: tuple[str, ...]) -> None:
         if words[0] == "reply":
             found = [_reply_line(reply) for one in self.played for reply in one.decision.replies]
             assert not found, f"found {found}"
         elif words[0] == "note":
-            notes = [note for one in self.played for note in one.decision.notes]
-            assert not notes, f"found {notes}"
+            assert not self._notes(), f"found {self._notes()}"
         else:
             assert words[0] == "joins", "there is no such step"
             self._compare_joins([])
+
+    def do_note(self, words: list[str], block: tuple[str, ...]) -> None:
+        assert any(" ".join(words) in note for note in self._notes()), f"found {self._notes()}"
+
+    def _notes(self) -> list[str]:
+        return [note for one in self.played for note in (one.decision.detail, *one.decision.notes) if note]
 
     def do_joins(self, words: list[str], block: tuple[str, ...]) -> None:
         self._compare_joins([line.split() for line in block])
@@ -256,9 +258,10 @@ class _Player:
 
     def do_dispatch(self, words: list[str], block: tuple[str, ...]) -> None:
         with self.engine.begin() as connection:
+            plan_further(connection, self.now, self.desk.scheduling, 100)
             for join in scheduler.store.claim(connection, self.now, "us", timedelta(seconds=60), 50):
-                leaving = join.state is JoinState.LEAVING
-                state = JoinState.CANCELLED if leaving else JoinState.STARTED
+                leaving, late = join.state is JoinState.LEAVING, self.now >= join.until
+                state = JoinState.CANCELLED if leaving else JoinState.MISSED if late else JoinState.STARTED
                 scheduler.store.settle(connection, join, state=state, conversation_id=f"c-{join.id}")
 
 
