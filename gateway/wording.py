@@ -11,6 +11,7 @@ from gateway.verdict import PLATFORM_NAMES, TO_ORGANIZER, Reason
 from scheduler.event import Component, Event
 from scheduler.joins import Policy, ahead
 from scheduler.occurrences import Occurrence, expand
+from scheduler.recurrence import Rule
 from scheduler.zones import Zone
 
 _COUNTED_AHEAD = timedelta(days=3660)  # a series that goes on longer is called endless
@@ -55,11 +56,17 @@ def _zone_name(zone: Zone) -> str:
     return zone.name if zone.observances else zone.name.replace("_", " ") + " time"
 
 
+def _is_endless(rule: Rule, by: datetime) -> bool:
+    if rule.until is not None:
+        return rule.until > by
+    return rule.last is None or rule.last > by.replace(tzinfo=None)
+
+
 def _following(event: Event, first: Occurrence) -> str:
     """'3 more dates until 4 May 2026', 'every later date of the series', or ''."""
     if event.master is None or not (event.master.rules or event.master.added or event.overrides):
         return ""
-    if any(rule.until is None and rule.last is None for rule in event.master.rules):
+    if any(_is_endless(rule, first.starts + _COUNTED_AHEAD) for rule in event.master.rules):
         return "every later date of the series"
     later = [one for one in expand(event, first.starts, first.starts + _COUNTED_AHEAD) if one.starts > first.starts]
     if not later:
