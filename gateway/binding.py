@@ -113,7 +113,7 @@ class _Binder:
             length=length,
             all_day=start.date_only,
             rules=rules,
-            added=tuple(self._added(zone, start.date_only)),
+            added=tuple(self._added(start, zone)),
             excluded=excluded,
             excluded_days=excluded_days,
             attending=status != "CANCELLED",
@@ -257,9 +257,12 @@ class _Binder:
                 raise Unreadable(f"more than {MAX_DATES} dates in {name}")
             yield one
 
-    def _added(self, zone: Zone, all_day: bool) -> Iterator[Added]:
+    def _added(self, start: Stamp, zone: Zone) -> Iterator[Added]:
         for one, rest in self._dates("RDATE"):
-            begin = self._instant(replace(one, wall=_day(one.wall)) if all_day else one, zone)
+            if start.date_only or one.date_only:
+                # A day: at the event's time of day, which is midnight for an all-day event.
+                one = replace(one, wall=datetime.combine(one.wall.date(), start.wall.time()))
+            begin = self._instant(one, zone)
             if not rest:
                 yield Added(begin)
             elif rest.upper().startswith(("P", "+P", "-P")):
