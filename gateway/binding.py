@@ -99,7 +99,8 @@ class _Binder:
         zone = self._zone(start)
         length = self._length(start, zone)
         attendee = own_attendee(self.event, self.pal, reached_at)
-        rules, notes = self._rules(start, zone)
+        rules, unruled = self._rules("RRULE", "the recurrence rule", start, zone)
+        excluding, unexcluded = self._rules("EXRULE", "an EXRULE", start, zone)
         status = "CANCELLED" if self.cancels else self.event.text("STATUS").strip().upper() or "CONFIRMED"
         chosen = choose(
             candidates([*_link_fields(self.event), ("BODY", body)], jitsi_hosts=links.jitsi_hosts), links.joinable
@@ -116,6 +117,7 @@ class _Binder:
             added=tuple(self._added(start, zone)),
             excluded=excluded,
             excluded_days=excluded_days,
+            excluding=excluding,
             attending=status != "CANCELLED",
             status=status,
             listed=attendee is not None,
@@ -123,7 +125,7 @@ class _Binder:
             summary=self.event.text("SUMMARY").strip(),
             url=chosen.link.url if chosen is not None and can_join else None,
             platform=chosen.link.platform if chosen is not None else None,
-            notes=notes,
+            notes=(*unruled, *unexcluded),
         )
         return self._override(component)
 
@@ -221,19 +223,20 @@ class _Binder:
             this_and_future=named.params.get("RANGE", "").upper() == "THISANDFUTURE",
             rules=(),
             added=(),
+            excluding=(),
         )
 
-    def _rules(self, start: Stamp, zone: Zone) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
+    def _rules(self, name: str, called: str, start: Stamp, zone: Zone) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
         rules, notes = [], []
-        for number, one in enumerate(self.event.all("RRULE")):
+        for number, one in enumerate(self.event.all(name)):
             if number >= MAX_RULES:
-                notes.append(f"only the first {MAX_RULES} recurrence rules were read")
+                notes.append(f"only the first {MAX_RULES} of its {name}s were read")
                 break
             try:
                 rules.append(count_to_last(parse_rule(one.value, self._until(start, zone)), start.wall))
             except (RuleRefused, Unreadable) as error:
                 # DTSTART can still be joined, and the note says what was left out.
-                notes.append(f"the recurrence rule was left out: {error}")
+                notes.append(f"{called} was left out: {error}")
         return tuple(rules), tuple(notes)
 
     def _until(self, start: Stamp, zone: Zone) -> Callable[[str], datetime]:

@@ -67,6 +67,7 @@ class Component:
     added: tuple[Added, ...] = ()
     excluded: frozenset[datetime] = frozenset()
     excluded_days: frozenset[date] = frozenset()
+    excluding: tuple[Rule, ...] = ()  # EXRULE (RFC 2445): the dates it gives do not take place
     beside: Revision | None = None
     dormant: bool = False
     attending: bool = True

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from scheduler.event import Component, Event, Length
-from scheduler.recurrence import wall_clocks
+from scheduler.recurrence import Rule, wall_clocks
 from scheduler.zones import Zone
 
 MAX_OCCURRENCES = 5000  # of one expansion: hourly for 200 days; past that a window is cut short
@@ -157,7 +157,16 @@ def _ruled(master: Component, after: datetime, before: datetime) -> Iterator[tup
 def _excluded(master: Component, instant: datetime) -> bool:
     if instant in master.excluded:
         return True
-    return bool(master.excluded_days) and master.zone.wall(instant).date() in master.excluded_days
+    if not master.excluded_days and not master.excluding:
+        return False
+    wall = master.zone.wall(instant)
+    return wall.date() in master.excluded_days or any(_gives(rule, master, wall, instant) for rule in master.excluding)
+
+
+def _gives(rule: Rule, master: Component, wall: datetime, instant: datetime) -> bool:
+    if rule.until is not None and instant > rule.until:
+        return False
+    return any(True for _ in wall_clocks(rule, master.start, wall, wall + timedelta(microseconds=1)))
 
 
 def _regular(
