@@ -183,6 +183,10 @@ def _split(line: str) -> tuple[str, dict[str, str], str]:
         found = {key.upper(): text.strip('"') for key, text in _PARAMETER.findall(match[2])}
         return match[1].upper(), found, match[3]
     flat = {key.upper(): one if isinstance(one, str) else ",".join(one) for key, one in params.items()}
+    if "TZID" in flat and "://" in line:
+        # TZID=tzone://Microsoft/Utc without the quotes that its colon needs; no date has a colon in it.
+        rest, colon, value = value.rpartition(":")
+        flat["TZID"] += colon + rest
     return name.upper(), flat, value
 
 
