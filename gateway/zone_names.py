@@ -25,6 +25,7 @@ MAX_PARTS: Final = 200  # of one VTIMEZONE; the longest real ones list every cha
 MAX_CHANGES: Final = 24  # by one of its rules, in a year
 _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})(\d{2})?", re.ASCII)
 _COPY_NUMBER = re.compile(r" \d{1,3}$", re.ASCII)  # Exchange numbers its copies: "GMT Standard Time 1"
+_COUNTRIES = re.compile(r"( Time)? \([^)]*\)$", re.ASCII | re.IGNORECASE)
 _DISPLAY_NAME = re.compile(r"\((?:UTC|GMT)(?:[+-]\d{1,2}:\d{2})?\)\s*(.*)", re.ASCII | re.IGNORECASE)
 
 
@@ -50,14 +51,14 @@ def _by_lower_case() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _by_windows_name() -> dict[str, str]:
-    return {key.lower(): zone for key, zone in win_tz.items()}
+    return {name.lower(): zone for name, zone in win_tz.items()}
 
 
 @lru_cache(maxsize=1)
 def _by_city() -> dict[str, str]:
     """'amsterdam' -> 'Europe/Amsterdam', for the display names of Windows."""
-    cities = {name.rpartition("/")[2].replace("_", " ").lower(): name for name in iana_names() if "/" in name}
-    return {city: name for city, name in cities.items() if not name.startswith(("Etc/", "SystemV/"))}
+    places = [name for name in sorted(iana_names()) if "/" in name and not name.startswith(("Etc/", "SystemV/"))]
+    return {name.rpartition("/")[2].replace("_", " ").lower(): name for name in places}
 
 
 def _iana_name(name: str) -> str | None:
@@ -81,8 +82,10 @@ def _well_known(name: str) -> str | None:
         return next(filter(None, map(_iana_name, tails)), None)
     display = _DISPLAY_NAME.fullmatch(plain)
     if display is not None:
+        # "Eastern Time (US & Canada)" is "Eastern Standard Time", "Central America" is "Central America Standard Time".
+        region = _COUNTRIES.sub("", display.group(1)).lower()
         cities = (city.strip().lower() for city in display.group(1).split(","))
-        return next(filter(None, map(_by_city().get, cities)), None)
+        return _by_windows_name().get(f"{region} standard time") or next(filter(None, map(_by_city().get, cities)), None)
     return None
 
 
