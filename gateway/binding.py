@@ -158,8 +158,10 @@ class _Binder:
         return self._floating(one)
 
     def _floating(self, one: Stamp) -> Zone:
-        """The zone of a time that names none that is known: the PAL's, else the calendar's (X-WR-TIMEZONE)."""
-        named = self.pal.zone or self.message.calendar.text("X-WR-TIMEZONE")
+        """The zone of a time that names none that is known: the PAL's, else, for one that names none at all, the
+        calendar's (X-WR-TIMEZONE)."""
+        # A TZID that nobody knows is another zone than the calendar's.
+        named = self.pal.zone or ("" if one.tzid else self.message.calendar.text("X-WR-TIMEZONE"))
         zone = zone_names.resolve(named, self.message.calendar) if named else None
         if zone is not None:
             return zone
