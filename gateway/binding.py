@@ -94,6 +94,7 @@ class _Binder:
         self.pal = pal
         self.now = now
         self.cancels = message.method == "CANCEL"
+        self.notes: list[str] = []
 
     def component(self, links: Links, body: str, reached_at: str) -> Component:
         start = self._start()
@@ -126,7 +127,7 @@ class _Binder:
             summary=self.event.text("SUMMARY").strip(),
             url=chosen.link.url if chosen is not None and can_join else None,
             platform=chosen.link.platform if chosen is not None else None,
-            notes=(*unruled, *unexcluded),
+            notes=(*self.notes, *unruled, *unexcluded),
         )
         return self._override(component)
 
@@ -154,6 +155,8 @@ class _Binder:
         if one.tzid is not None and not one.date_only:
             zone = zone_names.resolve(one.tzid, self.message.calendar)
             if zone is not None:
+                if zone_names.is_contradicted(zone, one.tzid, self.message.calendar, one.wall):
+                    self.notes.append(f"the VTIMEZONE of {one.tzid} says otherwise than its IANA rules, which are used")
                 return zone
         return self._floating(one)
 
@@ -163,11 +166,12 @@ class _Binder:
         # A TZID that nobody knows is another zone than the calendar's.
         named = self.pal.zone or ("" if one.tzid else self.message.calendar.text("X-WR-TIMEZONE"))
         zone = zone_names.resolve(named, self.message.calendar) if named else None
-        if zone is not None:
-            return zone
-        if one.date_only or self.cancels:
-            return UTC_ZONE
-        raise _NoZone(f"the time zone {one.tzid!r} is not known" if one.tzid else "the event names no time zone")
+        fault = f"the time zone {one.tzid!r} is not known" if one.tzid else "the event names no time zone"
+        if zone is None and not one.date_only and not self.cancels:
+            raise _NoZone(fault)
+        if zone is not None and not one.date_only:
+            self.notes.append(f"{fault}; {zone.name} is used")
+        return zone or UTC_ZONE
 
     def _instant(self, one: Stamp, zone: Zone) -> datetime:
         """The instant of a further date of this event: in its own zone if it names one, else in the event's."""

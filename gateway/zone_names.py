@@ -44,6 +44,16 @@ def resolve(tzid: str, calendar: Block) -> Zone | None:
     return Zone(known) if known is not None else None
 
 
+def is_contradicted(zone: Zone, tzid: str, calendar: Block, wall: datetime) -> bool:
+    """Whether the message's VTIMEZONE of this TZID has other rules than the IANA zone it means, around a wall clock."""
+    name = tzid.strip().strip('"')
+    if zone.observances or zone.name == UTC_ZONE.name:
+        return False
+    own = [_defined(name, block) for block in calendar.inner("VTIMEZONE") if block.text("TZID").strip().strip('"') == name]
+    walls = [wall + timedelta(days=days) for days in (0, 91, 182, 273)]
+    return any(one is not None and one.instant(at) != zone.instant(at) for one in own for at in walls)
+
+
 @lru_cache(maxsize=1)
 def _by_lower_case() -> dict[str, str]:
     return {name.lower(): name for name in iana_names()}
