@@ -234,14 +234,12 @@ def _objection(event: Event, component: Component, desk: Desk, now: datetime) ->
     """Why the PAL cannot come to a component that it is invited to, None when it can."""
     if component.url is None:
         return Reason.LINK_NOT_JOINABLE if component.platform else Reason.NO_MEETING_LINK
-    if component.recurrence_id is None:
-        over = ahead(event, now, desk.scheduling) is None
-    else:
-        alone = Event(event.uid, event.organizer, overrides=(replace(component, this_and_future=False),))
-        over = ahead(alone, now, desk.scheduling) is None
-    if over:
+    if component.recurrence_id is not None:
+        event = Event(event.uid, event.organizer, overrides=(replace(component, this_and_future=False),))
+    following = ahead(event, now, desk.scheduling)
+    if following is None:
         return Reason.ALREADY_ENDED
-    running = component.zone.instant(component.start) <= now and not component.rules
+    running = following.starts <= now and not component.rules and not component.added
     if component.all_day and not running and not desk.join_all_day:
         return Reason.ALL_DAY
     return None
