@@ -144,7 +144,7 @@ def _applied(case: Case, desk: Desk, now: datetime) -> Decision:
     why_out = _why_out(components, known, master, case.message.method, desk)
     components = tuple(replace(one, attending=one.attending and not why) for one, why in why_out)
     applied = apply(known, components)
-    notes = tuple(note for one in components for note in one.notes)
+    notes = tuple(dict.fromkeys(note for one in components for note in one.notes))
     if applied.freshness is not Freshness.NEWS:
         return replace(_nothing_new(case, desk, now, applied), notes=notes)
     notes += tuple(ORPHAN for one in applied.news if one.attending and is_orphan(one, applied.event))

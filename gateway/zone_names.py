@@ -49,9 +49,10 @@ def is_contradicted(zone: Zone, tzid: str, calendar: Block, wall: datetime) -> b
     name = tzid.strip().strip('"')
     if zone.observances or zone.name == UTC_ZONE.name:
         return False
-    own = [_defined(name, block) for block in calendar.inner("VTIMEZONE") if block.text("TZID").strip().strip('"') == name]
-    walls = [wall + timedelta(days=days) for days in (0, 91, 182, 273)]
-    return any(one is not None and one.instant(at) != zone.instant(at) for one in own for at in walls)
+    blocks = (one for one in calendar.inner("VTIMEZONE") if one.text("TZID").strip().strip('"') == name)
+    own = next(filter(None, (_defined(name, block) for block in blocks)), None)
+    walls = (wall + timedelta(days=days) for days in (0, 91, 182, 273))
+    return own is not None and any(own.instant(at) != zone.instant(at) for at in walls)
 
 
 @lru_cache(maxsize=1)
@@ -94,8 +95,9 @@ def _well_known(name: str) -> str | None:
     if display is not None:
         # "Eastern Time (US & Canada)" is "Eastern Standard Time", "Central America" is "Central America Standard Time".
         region = _COUNTRIES.sub("", display.group(1)).lower()
-        cities = (city.strip().lower() for city in display.group(1).split(","))
-        return _by_windows_name().get(f"{region} standard time") or next(filter(None, map(_by_city().get, cities)), None)
+        cities = [city.strip().lower() for city in display.group(1).split(",")]
+        found = (_by_windows_name().get(f"{region} standard time"), *map(_by_city().get, cities))
+        return next(filter(None, found), None)
     return None
 
 
