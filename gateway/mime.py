@@ -111,13 +111,15 @@ def _is_file(part: Mail) -> bool:
 
 
 def _payload(part: Mail) -> bytes:
-    """The decoded part as UTF-8, whatever charset it says; a wrong charset is read by what the bytes are."""
+    """The decoded part, to be read by `decode`: as UTF-8 whatever charset it says, else as it is."""
     data = part.get_payload(decode=True)
     if not isinstance(data, bytes):
         return b""
     charset = (part.get_content_charset() or "utf-8").lower()
-    if charset in ("utf-8", "us-ascii") or data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return decode(data).encode() if not data.isascii() else data
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return decode(data).encode()
+    if charset in ("utf-8", "us-ascii"):
+        return data  # a fold may stand inside a character: it is unfolded before it is decoded
     try:
         return data.decode(charset).encode()
     except (LookupError, UnicodeError):
