@@ -62,7 +62,7 @@ def parse(data: bytes) -> MailFacts:
     senders = _addresses(mail, "From")
     return MailFacts(
         message_id=str(mail.get("Message-ID", "")).strip()[:500],
-        subject=_header(mail, "Subject"),
+        subject=_decoded(str(mail.get("Subject", ""))),
         from_address=senders[0] if len(senders) == 1 else "",
         to_addresses=_addresses(mail, "To", "Cc", "Delivered-To", "X-Original-To"),
         calendars=_calendars(parts),
@@ -88,8 +88,7 @@ def _addresses(mail: Mail, *names: str) -> tuple[str, ...]:
     return tuple(address for address in found if address)
 
 
-def _header(mail: Mail, name: str) -> str:
-    value = str(mail.get(name, ""))
+def _decoded(value: str) -> str:
     try:
         return str(make_header(decode_header(value)))[:500]
     except (HeaderParseError, LookupError, UnicodeError, ValueError):
@@ -108,8 +107,13 @@ def _calendars(parts: list[Mail]) -> tuple[bytes, ...]:
 
 
 def _is_file(part: Mail) -> bool:
-    named = (part.get_filename() or "").lower().endswith(".ics")
+    named = _file_name(part).endswith(".ics")
     return part.get_content_type() == "application/ics" or (named and part.get_content_type() in _FILE_TYPES)
+
+
+def _file_name(part: Mail) -> str:
+    """In lower case; also one that is wrongly written as an encoded word."""
+    return _decoded(part.get_filename() or "").strip().lower()
 
 
 def _payload(part: Mail) -> bytes:
