@@ -28,6 +28,7 @@ MAX_DEPTH: Final = 20
 
 _CALENDAR_TYPES: Final = ("text/calendar", "text/x-vcalendar")
 _FILE_TYPES: Final = ("application/ics", "application/octet-stream", "application/calendar")
+_TNEF_TYPES: Final = ("application/ms-tnef", "application/vnd.ms-tnef")
 _METHOD: Final = re.compile(rb"^METHOD[:;]", re.MULTILINE | re.IGNORECASE)
 _QUADRATIC: Final = ("punycode", "idna")  # no charsets of mail, and 200 kB of the first take six seconds
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
@@ -68,7 +69,7 @@ def parse(data: bytes) -> MailFacts:
         calendars=_calendars(parts),
         body=_body(parts),
         is_report=mail.get_content_type() == "multipart/report",
-        has_tnef=any(part.get_content_type() == "application/ms-tnef" for part in parts),
+        has_tnef=any(map(_is_tnef, parts)),
     )
 
 
@@ -109,6 +110,10 @@ def _calendars(parts: list[Mail]) -> tuple[bytes, ...]:
 def _is_file(part: Mail) -> bool:
     named = _file_name(part).endswith(".ics")
     return part.get_content_type() == "application/ics" or (named and part.get_content_type() in _FILE_TYPES)
+
+
+def _is_tnef(part: Mail) -> bool:
+    return part.get_content_type() in _TNEF_TYPES or _file_name(part) == "winmail.dat"
 
 
 def _file_name(part: Mail) -> str:
