@@ -44,7 +44,7 @@ class MailFacts:
     to_addresses: tuple[str, ...]
     calendars: tuple[bytes, ...]
     body: str
-    is_report: bool = False  # a bounce or another multipart/report: never an invitation
+    is_report: bool = False  # a bounce or an automatic answer: never an invitation
     has_tnef: bool = False
 
 
@@ -68,7 +68,7 @@ def parse(data: bytes) -> MailFacts:
         to_addresses=_addresses(mail, "To", "Cc", "Delivered-To", "X-Original-To"),
         calendars=_calendars(parts),
         body=_body(parts),
-        is_report=mail.get_content_type() == "multipart/report",
+        is_report=_is_report(mail),
         has_tnef=any(map(_is_tnef, parts)),
     )
 
@@ -110,6 +110,12 @@ def _calendars(parts: list[Mail]) -> tuple[bytes, ...]:
 def _is_file(part: Mail) -> bool:
     named = _file_name(part).endswith(".ics")
     return part.get_content_type() == "application/ics" or (named and part.get_content_type() in _FILE_TYPES)
+
+
+def _is_report(mail: Mail) -> bool:
+    # auto-generated is no sign: every invitation of Google's has it. auto-replied quotes what it answers (RFC 3834 5).
+    automatic = str(mail.get("Auto-Submitted", "")).strip().lower()
+    return mail.get_content_type() == "multipart/report" or automatic.startswith("auto-replied")
 
 
 def _is_tnef(part: Mail) -> bool:

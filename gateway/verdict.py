@@ -69,7 +69,7 @@ TO_OPERATOR: Final = {
     Reason.UNREADABLE: "the calendar part cannot be read",
     Reason.NO_CALENDAR: "there is no calendar part in this mail",
     Reason.NO_EVENT: "there is no event in the calendar part",
-    Reason.REPORT: "a delivery report, which may carry an invitation but is none",
+    Reason.REPORT: "a delivery report or an automatic answer, which may carry an invitation but is none",
     Reason.TNEF: "the calendar is inside winmail.dat (TNEF), which is not read",
     Reason.NO_METHOD: "the calendar part has no METHOD: a file, not an invitation (RFC 5546 1.4)",
     Reason.NO_ORGANIZER: "the event has no ORGANIZER, so there is nobody to answer",
