@@ -96,12 +96,13 @@ class Block:
 
 @dataclass(frozen=True)
 class Message:
-    """The VEVENTs of one UID in one VCALENDAR: what iTIP calls a message (RFC 5546 1.4)."""
+    """The VEVENTs of one UID in one VCALENDAR: what iTIP calls a message (RFC 5546 1.4). `notes` are for `explain`."""
 
     uid: str
     method: str | None
     events: tuple[Block, ...]
     calendar: Block
+    notes: tuple[str, ...] = ()
 
 
 def read(data: bytes) -> tuple[Message, ...]:

@@ -25,7 +25,7 @@ from gateway.address import domain_of, without_tag
 from gateway.binding import organizer, own_attendee
 from gateway.decide import Case, Decision, Desk, decide
 from gateway.ics import Message, Unreadable, read
-from gateway.mime import MailFacts, parse
+from gateway.mime import CalendarPart, MailFacts, parse
 from gateway.pals import Pal
 from gateway.reply import render
 from gateway.senders import Sender
@@ -167,6 +167,7 @@ class Intake:
         reached_at = next((one for one in mail.recipients if pal.is_called(one)), "")
         case = Case(message, sender, pal, known, joins, letter.message_id, letter.body, reached_at)
         decision = decide(case, self._desk, now)
+        decision = replace(decision, notes=(*message.notes, *decision.notes))
         if decision.event is not None:
             refill = refill_at(decision.event, now, self._desk.scheduling)
             scheduler.store.save_event(connection, pal.id, decision.event, refill)
@@ -229,10 +230,18 @@ def _read_mail(raw: bytes) -> _Letter:
     if fault is not None:
         return replace(letter, fault=fault)
     try:
-        messages = tuple(message for part in facts.calendars for message in read(part))
+        messages = tuple(_said_by(part, message) for part in facts.calendars for message in read(part.data))
     except Unreadable as error:
         return replace(letter, fault=Reason.UNREADABLE, detail=str(error))
     return replace(letter, messages=messages, fault=None if messages else Reason.NO_EVENT)
+
+
+def _said_by(part: CalendarPart, message: Message) -> Message:
+    """The message with its METHOD: the object's own, else the MIME header's (RFC 6047 2.4)."""
+    if not part.method or part.method == message.method:
+        return message
+    note = f"the MIME header says METHOD {part.method}, the calendar {message.method or 'nothing'}"
+    return replace(message, method=message.method or part.method, notes=(note,))
 
 
 def _no_invitation(facts: MailFacts) -> Reason | None:

@@ -16,7 +16,7 @@ from email import message_from_bytes, policy
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.message import Message as Mail
-from email.utils import getaddresses
+from email.utils import collapse_rfc2231_value, getaddresses
 from typing import Final
 
 from gateway.address import normal
@@ -35,6 +35,14 @@ _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 
 
 @dataclass(frozen=True)
+class CalendarPart:
+    """The bytes of a calendar part, and the METHOD that its MIME header says, '' when it says none."""
+
+    data: bytes
+    method: str = ""
+
+
+@dataclass(frozen=True)
 class MailFacts:
     """What the desk needs to know of a mail. Addresses are comparable ones, '' when there is none."""
 
@@ -42,7 +50,7 @@ class MailFacts:
     subject: str
     from_address: str
     to_addresses: tuple[str, ...]
-    calendars: tuple[bytes, ...]
+    calendars: tuple[CalendarPart, ...]
     body: str
     is_report: bool = False  # a bounce or an automatic answer: never an invitation
     has_tnef: bool = False
@@ -96,15 +104,38 @@ def _decoded(value: str) -> str:
         return value[:500]
 
 
-def _calendars(parts: list[Mail]) -> tuple[bytes, ...]:
+def _calendars(parts: list[Mail]) -> tuple[CalendarPart, ...]:
     """The calendar parts that are messages of their own: those with a METHOD in the calendar type, else in a file."""
-    typed = [_payload(part) for part in parts if part.get_content_type() in _CALENDAR_TYPES]
-    files = [_payload(part) for part in parts if _is_file(part)]
-    for found in (typed, files):
-        messages = [data for data in found if _METHOD.search(data)]
+    typed = [part for part in parts if part.get_content_type() in _CALENDAR_TYPES]
+    found = {id(part): CalendarPart(_payload(part), _method(part)) for part in typed}
+    for box in parts:
+        if box.get_content_type() == "multipart/alternative":
+            # Alternatives are one message: the first that names a METHOD wins (RFC 6047 2.4).
+            ways = [id(part) for part in box.get_payload() if id(part) in found]
+            best = next((way for way in ways if _names_method(found[way])), None)
+            found = {key: one for key, one in found.items() if key == best or key not in ways or best is None}
+    files = [CalendarPart(_payload(part)) for part in parts if _is_file(part)]
+    for group in (list(found.values()), files):
+        messages = [one for one in group if _names_method(one)]
         if messages:
-            return tuple(dict.fromkeys(messages))
-    return tuple(dict.fromkeys([*typed, *files]))[:1]
+            return _without_copies(messages)
+    return _without_copies([*found.values(), *files])[:1]
+
+
+def _without_copies(parts: list[CalendarPart]) -> tuple[CalendarPart, ...]:
+    """Each object once: a copy may have other line ends and folds."""
+    seen: dict[bytes, CalendarPart] = {}
+    for one in parts:
+        seen.setdefault(b"".join(one.data.split()), one)
+    return tuple(seen.values())
+
+
+def _names_method(one: CalendarPart) -> bool:
+    return bool(one.method or _METHOD.search(one.data))
+
+
+def _method(part: Mail) -> str:
+    return collapse_rfc2231_value(part.get_param("method", "")).strip().upper()[:40]
 
 
 def _is_file(part: Mail) -> bool:
