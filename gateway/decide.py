@@ -150,9 +150,8 @@ def _applied(case: Case, desk: Desk, now: datetime) -> Decision:
     notes += tuple(ORPHAN for one in applied.news if one.attending and is_orphan(one, applied.event))
     blocks = dict(zip(components, case.message.events, strict=True))
     said = _answered(case, desk, now, known, applied, blocks)
-    why = next((why for _, why in why_out if why), None)
-    if said.verdict is Verdict.CANCELLED and why is not None:
-        said = replace(said, reason=why)
+    if said.verdict is Verdict.CANCELLED:
+        said = replace(said, reason=next((why for _, why in why_out if why), said.reason))
     return replace(said, allowed_by=_allowing_entry(case), notes=notes)
 
 
