@@ -29,6 +29,7 @@ PRODID: Final = "-//PAL gateway//invite//EN"
 MAX_SUBJECT: Final = 200  # characters of a title that reach a Subject
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_MESSAGE_ID: Final = re.compile(r"<(?!.*=\?)[!-;=?-~]+>", re.ASCII)  # RFC 5322 3.6.4, and no encoded word
 _READABLE: Final = Charset("utf-8")
 _READABLE.body_encoding = QP  # the sentence can be read in the raw mail
 _SUBJECTS: Final = {"ACCEPTED": "Accepted", "DECLINED": "Declined"}
@@ -109,7 +110,7 @@ def render(reply: Reply, message_id: str, now: datetime) -> bytes:
     outer["Subject"] = _header(f"{_SUBJECTS[reply.partstat]}: {clean(reply.summary)[:MAX_SUBJECT]}")
     outer["Date"] = format_datetime(now.astimezone(UTC))
     outer["Message-ID"] = message_id
-    if reply.in_reply_to:
+    if _MESSAGE_ID.fullmatch(reply.in_reply_to):
         outer["In-Reply-To"] = outer["References"] = reply.in_reply_to
     outer["Auto-Submitted"] = "auto-replied"  # RFC 3834: whoever answers mail automatically leaves this one alone
     alternative = MIMEMultipart("alternative")
