@@ -6,7 +6,12 @@ A-label. A non-ASCII letter is never lowered: the Kelvin sign would become a pla
 
 from __future__ import annotations
 
+import re
+from typing import Final
 from urllib.parse import unquote
+
+_SPECIAL: Final = frozenset('()<>[]:;@\\,"')  # RFC 5322 3.2.3; quoted local parts are not worth their tricks
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 
 
 def from_uri(value: str) -> str:
@@ -34,11 +39,13 @@ def normal(address: str) -> str:
     """The comparable form of a plain address, '' when it is none."""
     text = address.strip().strip("<>").strip()
     local, at, domain = text.rpartition("@")
-    if not at or not local or not domain or any(char.isspace() or ord(char) < 33 for char in text):
+    if not at or not local or any(char.isspace() or ord(char) < 33 or char in _SPECIAL for char in local):
         return ""
     try:
         domain = domain.encode("idna").decode("ascii")
     except UnicodeError:
+        return ""
+    if not _DOMAIN.fullmatch(domain):
         return ""
     if local.isascii():
         local = local.lower()

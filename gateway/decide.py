@@ -313,7 +313,7 @@ def _reply(
         partstat=partstat,
         comment=comment,
         to=organizer(case.message, written=True),
-        sender=address,
+        sender=address if address.isascii() else case.pal.address,  # a header of ours cannot hold more
         sender_name=case.pal.name,
         summary=block.text("SUMMARY"),
         calendar=calendar_text(
