@@ -305,7 +305,8 @@ def _reply(
     attendee = own_attendee(block, case.pal, case.reached_at)
     # As it was invited, a +tag included: under another address the organizer would see a new guest.
     address = (as_written(attendee.value) or attendee_address(attendee)) if attendee is not None else case.pal.address
-    version = "/".join((block.text("SEQUENCE"), block.text("DTSTAMP"), partstat))
+    # A message without DTSTAMP is as new as it is.
+    version = "/".join((block.text("SEQUENCE"), block.text("DTSTAMP") or now.isoformat(), partstat))
     date = recurrence_id.isoformat() if recurrence_id is not None else ""
     return Reply(
         uid=case.message.uid,
