@@ -107,7 +107,7 @@ def render(reply: Reply, message_id: str, now: datetime) -> bytes:
     outer = MIMEMultipart("mixed")
     outer["From"] = formataddr((clean(reply.sender_name), reply.sender))
     outer["To"] = reply.to
-    outer["Subject"] = _header(f"{_SUBJECTS[reply.partstat]}: {clean(reply.summary)[:MAX_SUBJECT]}")
+    outer["Subject"] = _subject(f"{_SUBJECTS[reply.partstat]}: {clean(reply.summary)[:MAX_SUBJECT]}")
     outer["Date"] = format_datetime(now.astimezone(UTC))
     outer["Message-ID"] = message_id
     if _MESSAGE_ID.fullmatch(reply.in_reply_to):
@@ -126,8 +126,9 @@ def render(reply: Reply, message_id: str, now: datetime) -> bytes:
     return outer.as_bytes(policy=outer.policy.clone(linesep="\r\n"))
 
 
-def _header(text: str) -> str:
-    return Header(text, "us-ascii" if text.isascii() else "utf-8").encode()
+def _subject(text: str) -> str:
+    # With the name counted in: else the first line is too long, is folded once more, and the title begins with a space.
+    return Header(text, "us-ascii" if text.isascii() else "utf-8", header_name="Subject").encode()
 
 
 def _part(main: str, sub: str, text: str, **params: str) -> MIMEBase:
