@@ -65,6 +65,7 @@ class Decision:
     allowed_by: str | None = None  # the allowlist entry that matched
     detail: str = ""
     notes: tuple[str, ...] = ()
+    gone: tuple[datetime | None, ...] = ()  # what was cancelled, None: the whole event; its answers need not go out
 
 
 def decide(case: Case, desk: Desk, now: datetime) -> Decision:
@@ -119,7 +120,9 @@ def _refusal(case: Case, reason: Reason, now: datetime, detail: str = "") -> Dec
     """Declined as a whole, with a reply and nothing else."""
     event = next((one for one in case.message.events if one.first("RECURRENCE-ID") is None), case.message.events[0])
     comment = declined(reason, case.pal.name, None)
-    reply = _reply(case, event, None, "DECLINED", comment, now)
+    # One answer is enough for a stranger, however often the invitation is edited.
+    anew = reason is not Reason.NOT_ON_ALLOWLIST
+    reply = _reply(case, event, None, "DECLINED", comment, now, anew=anew)
     return Decision(Verdict.DECLINED, reason, replies=(reply,), detail=detail)
 
 
@@ -209,24 +212,27 @@ def _answered(
         event = replace(event, organizer=organizer(case.message))
     judged = [_Judged(one, blocks[one], _objection(event, one, desk, now)) for one in applied.news if one.attending]
     event = _forget_answers(_without_all_day(event, judged), applied.news)
+    gone = tuple(one.recurrence_id for one in applied.news if not one.attending)
     joins = plan(event, case.joins, Attendant(case.pal.id, case.pal.face_id), now, desk.scheduling)
     if not judged:
         unheard = known.master is None and not known.overrides
-        return Decision(Verdict.CANCELLED, Reason.UNKNOWN_EVENT if unheard else None, event=event, joins=joins)
+        reason = Reason.UNKNOWN_EVENT if unheard else None
+        return Decision(Verdict.CANCELLED, reason, event=event, joins=joins, gone=gone)
     # What is over beside what is not is no question any more.
     current = [one for one in judged if one.reason is not Reason.ALREADY_ENDED] or judged
     first = current[0]
     if first.reason is Reason.ALREADY_ENDED and known.answers:
         # An edit of what is over changes nothing and is not answered.
-        return Decision(Verdict.IGNORED, first.reason, event=event, joins=joins)
+        return Decision(Verdict.IGNORED, first.reason, event=event, joins=joins, gone=gone)
     replies = []
     for one in current:
-        asked = case.message.method == "REQUEST"
-        if asked and _owes_answer(known, event, one, alone=applied.news[0].recurrence_id is not None):
-            replies.append(_reply_to(case, desk, now, event, one))
+        anew = _is_asked_anew(known, event, one, alone=applied.news[0].recurrence_id is not None)
+        differs = event.answer(one.component.recurrence_id) != one.partstat
+        if case.message.method == "REQUEST" and (anew or differs):
+            replies.append(_reply_to(case, desk, now, event, one, anew=anew))
             event = _with_answer(event, one)
     verdict = Verdict.DECLINED if first.reason else Verdict.ACCEPTED
-    return Decision(verdict, first.reason, first.component.platform, event, joins, tuple(replies))
+    return Decision(verdict, first.reason, first.component.platform, event, joins, tuple(replies), gone=gone)
 
 
 def _objection(event: Event, component: Component, desk: Desk, now: datetime) -> Reason | None:
@@ -273,13 +279,13 @@ def _with_answer(event: Event, one: _Judged) -> Event:
     return replace(event, answers=(*others, Answer(one.component.recurrence_id, one.partstat)))
 
 
-def _owes_answer(known: Event, event: Event, one: _Judged, *, alone: bool) -> bool:
-    """Whether the organizer waits for an answer: a new event, another answer than the last one, or asked anew.
+def _is_asked_anew(known: Event, event: Event, one: _Judged, *, alone: bool) -> bool:
+    """Whether the organizer waits for an answer, whichever it is: to a new event, or to a reschedule.
 
     An edit of title, text or guests is none of them (RFC 5546 3.2.2.7). `alone`: the message has no master.
     """
     component = one.component
-    if event.answer(component.recurrence_id) != one.partstat or known.organizer != event.organizer:
+    if event.answer(component.recurrence_id) is None or known.organizer != event.organizer:
         return True
     if component.partstat != "NEEDS-ACTION":
         return False
@@ -290,17 +296,17 @@ def _owes_answer(known: Event, event: Event, one: _Judged, *, alone: bool) -> bo
     return component.recurrence_id is not None and alone and moved
 
 
-def _reply_to(case: Case, desk: Desk, now: datetime, event: Event, one: _Judged) -> Reply:
+def _reply_to(case: Case, desk: Desk, now: datetime, event: Event, one: _Judged, *, anew: bool) -> Reply:
     component = one.component
     if one.reason is not None:
         comment = declined(one.reason, case.pal.name, component.platform)
     else:
         comment = accepted(event, component, case.pal.name, now, desk.scheduling)
-    return _reply(case, one.block, component.recurrence_id, one.partstat, comment, now)
+    return _reply(case, one.block, component.recurrence_id, one.partstat, comment, now, anew=anew)
 
 
 def _reply(
-    case: Case, block: Block, recurrence_id: datetime | None, partstat: str, comment: str, now: datetime
+    case: Case, block: Block, recurrence_id: datetime | None, partstat: str, comment: str, now: datetime, *, anew: bool
 ) -> Reply:
     attendee = own_attendee(block, case.pal, case.reached_at)
     # As it was invited, a +tag included: under another address the organizer would see a new guest.
@@ -328,4 +334,5 @@ def _reply(
         ),
         in_reply_to=case.message_id,
         key="\n".join((case.pal.id, case.message.uid, date, version)),
+        anew=anew,
     )

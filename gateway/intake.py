@@ -195,6 +195,8 @@ class Intake:
                 decided_at=now,
             ),
         )
+        for date in decision.gone:
+            store.withdraw_replies(connection, one.pal.id, one.uid or "", date)
         for reply in decision.replies:
             letter_id = _letter_id(reply.key)
             raw = render(reply, f"<{letter_id}@{domain_of(one.pal.address)}>", now)

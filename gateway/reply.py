@@ -40,7 +40,8 @@ class Reply:
     """One answer: to whom, as whom, and the REPLY calendar with the sentence for people.
 
     `recurrence_id` is the date it is for, None for a whole event. `key` is the same for the same answer to the same
-    version of an invitation, so that it is sent once.
+    version of an invitation, so that it is sent once. `anew`: the organizer waits for it, also if it is the same as
+    the last one.
     """
 
     uid: str
@@ -54,6 +55,7 @@ class Reply:
     calendar: str
     in_reply_to: str
     key: str
+    anew: bool = True
 
 
 def calendar_text(

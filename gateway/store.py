@@ -13,7 +13,9 @@ from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
+    ColumnElement,
     Connection,
     Engine,
     ForeignKey,
@@ -24,12 +26,16 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    case,
     delete,
     func,
     insert,
     inspect,
+    literal,
+    null,
     select,
     text,
+    true,
     update,
 )
 
@@ -93,6 +99,7 @@ outbox = Table(
     Column("uid", Text, nullable=False),
     Column("recurrence_id", UtcDateTime),
     Column("partstat", String, nullable=False),
+    Column("anew", Boolean, nullable=False),  # the organizer waits for it, also if it is the same as the last one
     Column("sender", String, nullable=False),
     Column("recipient", String, nullable=False),
     Column("raw", LargeBinary, nullable=False),
@@ -248,18 +255,17 @@ def queue_reply(
     now: datetime,
     hold: timedelta,
 ) -> bool:
-    """Put an answer into the outbox, in place of one to the same date that still waits. False: it was there already."""
+    """Put an answer into the outbox, in place of those to the same date that still wait.
+
+    False: it need not go out, because it was there already, or says what the last one sent said and nobody asked anew.
+    """
     if connection.execute(select(outbox.c.id).where(outbox.c.key == reply.key)).first() is not None:
         return False
-    same_date = outbox.c.recurrence_id == reply.recurrence_id
-    if reply.recurrence_id is None:
-        same_date = outbox.c.recurrence_id.is_(None)
-    connection.execute(
-        update(outbox)
-        .where(outbox.c.pal_id == pal_id, outbox.c.uid == reply.uid, same_date)
-        .where(outbox.c.state == "queued", outbox.c.attempt == 0)
-        .values(state="superseded", wake_at=None)
+    replaced = _withdraw(
+        connection, pal_id, reply.uid, outbox.c.recurrence_id.is_not_distinct_from(reply.recurrence_id)
     )
+    anew = reply.anew or any(replaced)
+    needed = anew or last_sent(connection, pal_id, reply.uid, reply.recurrence_id) != reply.partstat
     connection.execute(
         insert(outbox).values(
             id=letter_id,
@@ -269,16 +275,45 @@ def queue_reply(
             uid=reply.uid,
             recurrence_id=reply.recurrence_id,
             partstat=reply.partstat,
+            anew=anew,
             sender=reply.sender,
             recipient=reply.to,
             raw=raw,
-            state="queued",
+            state="queued" if needed else "superseded",
             created_at=now,
-            wake_at=now + hold,
+            wake_at=now + hold if needed else None,
             attempt=0,
         )
     )
-    return True
+    return needed
+
+
+def withdraw_replies(connection: Connection, pal_id: str, uid: str, recurrence_id: datetime | None) -> None:
+    """Keep back the answers that wait for an event (None) or for one date of it: nobody waits for them any more."""
+    of_date = true() if recurrence_id is None else outbox.c.recurrence_id == recurrence_id
+    _withdraw(connection, pal_id, uid, of_date)
+
+
+def _withdraw(connection: Connection, pal_id: str, uid: str, of_date: ColumnElement[bool]) -> list[bool]:
+    """Supersede what waits; one that is being sent now is noted by its sender. For each, whether it was asked anew."""
+    waiting = update(outbox).where(outbox.c.pal_id == pal_id, outbox.c.uid == uid, of_date, outbox.c.state == "queued")
+    gone = connection.execute(waiting.values(state="superseded", wake_at=None).returning(outbox.c.anew))
+    return list(gone.scalars())
+
+
+def last_sent(connection: Connection, pal_id: str, uid: str, recurrence_id: datetime | None) -> str | None:
+    """The PARTSTAT that went out last for a date, or for the series if none did; None when that is not known."""
+    for date in dict.fromkeys((recurrence_id, None)):
+        tried = (
+            select(outbox.c.state, outbox.c.partstat)
+            .where(outbox.c.pal_id == pal_id, outbox.c.uid == uid, outbox.c.attempt > 0)
+            .where(outbox.c.recurrence_id.is_not_distinct_from(date))
+            .order_by(outbox.c.created_at.desc())
+        )
+        last = connection.execute(tried).first()
+        if last is not None:
+            return str(last.partstat) if last.state == "sent" else None
+    return None
 
 
 def claim_letters(connection: Connection, now: datetime, owner: str, lease: timedelta, limit: int) -> list[Letter]:
@@ -302,11 +337,16 @@ def claim_letters(connection: Connection, now: datetime, owner: str, lease: time
 def settle_letter(
     connection: Connection, letter: Letter, *, state: str, wake_at: datetime | None = None, error: str | None = None
 ) -> bool:
-    """Write what came of sending; False when it is no longer ours."""
+    """Write what came of sending; False when it is no longer ours. One that was superseded is not tried again."""
+    dropped = (outbox.c.state == "superseded") & (literal(state) == "queued")
     changed = connection.execute(
         update(outbox)
         .where(outbox.c.id == letter.id, outbox.c.owner == letter.owner, outbox.c.attempt == letter.attempt)
-        .values(state=state, wake_at=wake_at, error=error)
+        .values(
+            state=case((dropped, "superseded"), else_=state),
+            wake_at=case((dropped, null()), else_=literal(wake_at, UtcDateTime)),
+            error=error,
+        )
     )
     return changed.rowcount == 1
 

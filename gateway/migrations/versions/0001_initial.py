@@ -90,6 +90,7 @@ def upgrade() -> None:
         sa.Column("uid", sa.Text, nullable=False),
         sa.Column("recurrence_id", UtcDateTime),
         sa.Column("partstat", sa.String, nullable=False),
+        sa.Column("anew", sa.Boolean, nullable=False),
         sa.Column("sender", sa.String, nullable=False),
         sa.Column("recipient", sa.String, nullable=False),
         sa.Column("raw", sa.LargeBinary, nullable=False),
