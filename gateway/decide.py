@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from gateway.address import as_written
 from gateway.binding import Links, Unbound, attendee_address, bind, organizer, own_attendee
 from gateway.ics import Block, Message, Property
 from gateway.itip import Applied, Freshness, apply, as_added, held, is_latest, is_orphan, located, removed
@@ -310,7 +309,7 @@ def _reply(
 ) -> Reply:
     attendee = own_attendee(block, case.pal, case.reached_at)
     # As it was invited, a +tag included: under another address the organizer would see a new guest.
-    address = (as_written(attendee.value) or attendee_address(attendee)) if attendee is not None else case.pal.address
+    address = attendee_address(attendee) if attendee is not None else case.pal.address
     # A message without DTSTAMP is as new as it is.
     version = "/".join((block.text("SEQUENCE"), block.text("DTSTAMP") or now.isoformat(), partstat))
     date = recurrence_id.isoformat() if recurrence_id is not None else ""

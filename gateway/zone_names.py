@@ -50,7 +50,7 @@ def is_contradicted(zone: Zone, tzid: str, calendar: Block, wall: datetime) -> b
     if zone.observances or zone.name == UTC_ZONE.name:
         return False
     blocks = (one for one in calendar.inner("VTIMEZONE") if one.text("TZID").strip().strip('"') == name)
-    own = next(filter(None, (_defined(name, block) for block in blocks)), None)
+    own = next(filter(None, (_defined(name, _written(block)) for block in blocks)), None)
     walls = (wall + timedelta(days=days) for days in (0, 91, 182, 273))
     return own is not None and any(own.instant(at) != zone.instant(at) for at in walls)
 
