@@ -32,6 +32,7 @@ from scheduler.clock import Clock, utc_now
 from scheduler.database import connect
 from scheduler.dispatch import Dispatcher
 from scheduler.platform import Platform
+from scheduler.zones import iana_version
 
 STOP_WITHIN: Final = 10.0  # seconds for requests that are under way
 
@@ -67,6 +68,9 @@ class Gateway:
         self.engine = open_store(settings.store.url)
         with self.engine.begin() as connection:
             secret = store.secret(connection, "callbacks", token_bytes(32))
+            planned_anew = store.follow_zone_data(connection, iana_version(), utc_now())
+        if planned_anew:
+            log.info("time-zone data changed, joins are planned anew", events=planned_anew)
         self._sockets = {
             "smtp": _listen("smtp", settings.smtp.host, settings.smtp.port),
             "http": _listen("http", settings.http.host, settings.http.port),

@@ -288,8 +288,8 @@ class _Binder:
     def _excluded(self, zone: Zone, all_day: bool) -> tuple[frozenset[datetime], frozenset[date]]:
         dates = list(self._dates("EXDATE"))
         days = frozenset(one.wall.date() for one, _ in dates if one.date_only or all_day)
-        instants = frozenset(self._instant(one, zone) for one, _ in dates if not one.date_only and not all_day)
-        return instants, days
+        timed = (self._instant(one, zone) for one, _ in dates if not one.date_only and not all_day)
+        return frozenset(map(zone.wall, timed)), days
 
 
 def _is_empty(rule: Rule, start: datetime) -> bool:

@@ -195,7 +195,8 @@ def _settle(event: Event) -> Event:
             event = _with_override(event, found)
     overrides = tuple(_listed(one, event.master) for one in event.overrides)
     event = replace(event, overrides=overrides)
-    return replace(event, overrides=tuple(replace(one, dormant=not _in_force(one, event)) for one in overrides))
+    settled = (replace(one, dormant=not _in_force(one, event), anchor=_anchor(one, event.master)) for one in overrides)
+    return replace(event, overrides=tuple(settled))
 
 
 def _listed(one: Component, master: Component | None) -> Component:
@@ -212,6 +213,14 @@ def _clock(revision: Revision) -> tuple[datetime, int]:
 def _said(one: Component) -> Revision:
     """When an override was last said: by itself, or along with a master."""
     return max((one.revision, one.beside or one.revision), key=_clock)
+
+
+def _anchor(one: Component, master: Component | None) -> datetime | None:
+    """The wall clock of a RECURRENCE-ID in the master's zone, by which new time-zone data finds it again."""
+    if master is None or one.recurrence_id is None:
+        return None
+    wall = master.zone.wall(one.recurrence_id)
+    return wall if master.zone.instant(wall) == one.recurrence_id else None
 
 
 def _in_force(one: Component, event: Event) -> bool:

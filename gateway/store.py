@@ -39,7 +39,7 @@ from sqlalchemy import (
     update,
 )
 
-import scheduler.store  # noqa: F401  its tables belong to the same metadata
+import scheduler.store
 from gateway.pals import Pal
 from gateway.reply import Reply
 from scheduler.database import UtcDateTime, metadata
@@ -365,6 +365,22 @@ def letters_of(connection: Connection, uid: str, state: str) -> list[str]:
 def next_letter(connection: Connection) -> datetime | None:
     """The earliest instant at which a mail is to be sent."""
     return connection.execute(select(func.min(outbox.c.wake_at)).where(outbox.c.wake_at.is_not(None))).scalar()
+
+
+def remember(connection: Connection, name: str, value: bytes) -> bytes | None:
+    """Keep a value of this installation; what it was before, None when there was none."""
+    known = connection.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar()
+    if known is None:
+        connection.execute(insert(secrets).values(name=name, value=value))
+    elif bytes(known) != value:
+        connection.execute(update(secrets).where(secrets.c.name == name).values(value=value))
+    return bytes(known) if known is not None else None
+
+
+def follow_zone_data(connection: Connection, version: str, now: datetime) -> int:
+    """Let what was planned with other time-zone data be planned again; how many events that were."""
+    before = remember(connection, "zone-data", version.encode())
+    return scheduler.store.plan_anew(connection, now) if before not in (None, version.encode()) else 0
 
 
 def secret(connection: Connection, name: str, fresh: bytes) -> bytes:

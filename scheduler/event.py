@@ -8,7 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from scheduler.recurrence import Rule
@@ -62,10 +62,11 @@ class Component:
     all_day: bool = False
     recurrence_id: datetime | None = None
     recurrence_wall: datetime | None = None
+    anchor: datetime | None = None  # what recurrence_id is on the wall clock of the master, once that is known
     this_and_future: bool = False
     rules: tuple[Rule, ...] = ()
     added: tuple[Added, ...] = ()
-    excluded: frozenset[datetime] = frozenset()
+    excluded: frozenset[datetime] = frozenset()  # EXDATE, as wall clocks in `zone`
     excluded_days: frozenset[date] = frozenset()
     excluding: tuple[Rule, ...] = ()  # EXRULE (RFC 2445): the dates it gives do not take place
     beside: Revision | None = None
@@ -121,6 +122,20 @@ class Event:
     overrides: tuple[Component, ...] = ()
     answers: tuple[Answer, ...] = ()
     timings: tuple[Timing, ...] = ()
+
+    def anchored(self) -> Event:
+        """The event with its RECURRENCE-IDs where today's time-zone data puts them."""
+        if self.master is None:
+            return self
+        zone = self.master.zone
+        moved: dict[datetime | None, datetime | None] = {one.recurrence_id: one.recurrence_id for one in self.answers}
+        for one in self.overrides:
+            moved[one.recurrence_id] = zone.instant(one.anchor) if one.anchor else one.recurrence_id
+        if all(before == after for before, after in moved.items()):
+            return self
+        overrides = tuple(replace(one, recurrence_id=moved[one.recurrence_id]) for one in self.overrides)
+        answers = tuple(replace(one, recurrence_id=moved[one.recurrence_id]) for one in self.answers)
+        return replace(self, overrides=overrides, answers=answers)
 
     @property
     def in_force(self) -> tuple[Component, ...]:

@@ -155,12 +155,12 @@ def _ruled(master: Component, after: datetime, before: datetime) -> Iterator[tup
 
 
 def _excluded(master: Component, instant: datetime) -> bool:
-    if instant in master.excluded:
-        return True
-    if not master.excluded_days and not master.excluding:
+    if not master.excluded and not master.excluded_days and not master.excluding:
         return False
     wall = master.zone.wall(instant)
-    return wall.date() in master.excluded_days or any(_gives(rule, master, wall, instant) for rule in master.excluding)
+    if wall in master.excluded or wall.date() in master.excluded_days:
+        return True
+    return any(_gives(rule, master, wall, instant) for rule in master.excluding)
 
 
 def _gives(rule: Rule, master: Component, wall: datetime, instant: datetime) -> bool:

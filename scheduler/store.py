@@ -91,7 +91,7 @@ def load_event(connection: Connection, pal_id: str, uid: str) -> Event | None:
     """What a PAL knows of a UID, its row locked until the transaction ends."""
     query = select(events.c.event).where(events.c.pal_id == pal_id, events.c.uid == uid).with_for_update()
     row = connection.execute(query).first()
-    return _event_codec().validate_python(row.event) if row is not None else None
+    return _event(row.event) if row is not None else None
 
 
 def save_event(connection: Connection, pal_id: str, event: Event, refill_at: datetime | None) -> None:
@@ -113,7 +113,19 @@ def events_to_refill(connection: Connection, now: datetime, limit: int) -> list[
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [(row.pal_id, _event_codec().validate_python(row.event)) for row in connection.execute(query)]
+    return [(row.pal_id, _event(row.event)) for row in connection.execute(query)]
+
+
+def plan_anew(connection: Connection, now: datetime) -> int:
+    """Let every event that owes joins be planned again from now on; how many events that were."""
+    owed = select(joins.c.id).where(
+        joins.c.pal_id == events.c.pal_id, joins.c.uid == events.c.uid, joins.c.state.in_(sorted(LIVE))
+    )
+    return connection.execute(update(events).where(owed.exists()).values(refill_at=now)).rowcount
+
+
+def _event(stored: Any) -> Event:
+    return _event_codec().validate_python(stored).anchored()
 
 
 def load_joins(connection: Connection, pal_id: str, uid: str) -> tuple[Join, ...]:
