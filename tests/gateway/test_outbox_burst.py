@@ -182,6 +182,8 @@ def test_what_failed_on_its_way_is_not_tried_again_once_replaced(desk: Desktop) 
     (letter,) = desk.after(5).claimed()
     desk.after(1).mail(*NO_LINK)
     assert desk.settle(letter, "queued", wake_at=desk.now)
+    with desk.engine.connect() as connection:
+        assert store.letters_of(connection, "u1", "superseded") == [letter.id]
     assert desk.after(5).sent() == ["DECLINED"]
     assert desk.after(3600).sent() == []
 
