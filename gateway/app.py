@@ -32,7 +32,7 @@ from scheduler.clock import Clock, utc_now
 from scheduler.database import connect
 from scheduler.dispatch import Dispatcher
 from scheduler.platform import Platform
-from scheduler.zones import iana_version
+from scheduler.zone_data import iana_version
 
 STOP_WITHIN: Final = 10.0  # seconds for requests that are under way
 

@@ -13,10 +13,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from hashlib import blake2b
-from importlib.resources import files
-from pathlib import Path
-from zoneinfo import TZPATH, ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from scheduler.recurrence import Rule, wall_clocks
 
@@ -64,26 +61,6 @@ UTC_ZONE = Zone("UTC")
 def iana_names() -> frozenset[str]:
     """Every IANA name that this installation's time-zone data knows."""
     return frozenset(available_timezones())
-
-
-def iana_version() -> str:
-    """Changes with the rules of any IANA zone: a digest of the time-zone data of this installation.
-
-    Neither a package's version nor a system's file says it: the data may come from both.
-    """
-    digest = blake2b(digest_size=16)
-    for name in sorted(iana_names()):
-        digest.update(name.encode() + _rules_of(name))
-    return digest.hexdigest()
-
-
-def _rules_of(name: str) -> bytes:
-    # The order in which zoneinfo looks.
-    for root in (*map(Path, TZPATH), files("tzdata") / "zoneinfo"):
-        found = root.joinpath(*name.split("/"))
-        if found.is_file():
-            return found.read_bytes()
-    return b""
 
 
 def _first(zone: Zone) -> Observance:

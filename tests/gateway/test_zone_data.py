@@ -20,7 +20,8 @@ from scheduler.database import connect
 from scheduler.dispatch import plan_further
 from scheduler.event import Event
 from scheduler.joins import LIVE, Join, Policy
-from scheduler.zones import Zone, iana_version
+from scheduler.zone_data import iana_version
+from scheduler.zones import Zone
 from tests.scenario import calendar_of
 
 NOW = datetime(2026, 3, 1, 8, tzinfo=UTC)

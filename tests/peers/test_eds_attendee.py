@@ -132,9 +132,6 @@ DIFFERENCES: Final[dict[str, Difference]] = {
         "open",
         "RFC 5545 3.3.10 has no such part; we leave out the part, EDS the rule",
     ),
-    "rules/an old deprecated exception rule": Difference(
-        "03-03 08:00/30", "", "open", "RFC 5545 A.1: EXRULE can no longer be specified; EDS still reads it"
-    ),
     # Zones and lengths.
     "zones/by a Windows name without its definition": Difference(
         "03-23 08:00/30, 03-30 07:00/30, 04-06 07:00/30",
