@@ -85,6 +85,7 @@ class Gateway:
         self.intake = Intake(self.engine, settings.desk(), timedelta(seconds=settings.replies.hold_seconds))
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[Any]] = []
+        self._workers: list[Dispatcher | Outbox] = []
         self._http = self._make_http()
 
     def _make_http(self) -> Server:
@@ -101,10 +102,10 @@ class Gateway:
         self._servers.append(await self._serve_smtp())
         via = await self._relay()
         self._clock.start()
-        dispatcher = Dispatcher(
-            self.engine, self.platform, self.callbacks.url, utc_now, owner, self.settings.scheduling()
-        )
+        scheduling = self.settings.scheduling()
+        dispatcher = Dispatcher(self.engine, self.platform, self.callbacks.url, utc_now, owner, scheduling)
         outbox = Outbox(self.engine, via, utc_now, owner)
+        self._workers = [dispatcher, outbox]
         self._tasks.append(asyncio.create_task(dispatcher.run(self._joins)))
         self._tasks.append(asyncio.create_task(outbox.run(self._replies)))
         log.info("gateway ready", smtp=self.smtp_port, http=self.http_port, store=self.settings.store.url)
@@ -143,11 +144,13 @@ class Gateway:
         for server in self._servers:
             server.close()
         self._clock.stop()
-        self._http.should_exit = True
-        http, *workers = self._tasks
-        for task in workers:
+        http, *loops = self._tasks
+        for task in loops:
             task.cancel()
-        await asyncio.wait([http], timeout=STOP_WITHIN)
+        # HTTP goes on meanwhile: the platform's callbacks, and the sandbox itself, are asked by what is under way.
+        await asyncio.gather(*(worker.finish(STOP_WITHIN / 2) for worker in self._workers))
+        self._http.should_exit = True
+        await asyncio.wait([http], timeout=STOP_WITHIN / 2)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.platform.close()
         self.engine.dispose()

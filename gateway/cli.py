@@ -8,7 +8,7 @@ Rules of this file:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,20 +21,32 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.pals import Pal
+    from gateway.replay import Shown
     from scheduler.joins import Join
 
 DEMO_ADDRESS = "anna@invite.example.com"
 
 app = typer.Typer(
     name="pal-gateway",
-    help="The calendar-invite gateway for PALs: invite an AI agent by e-mail, and it is in the call on time.",
+    help="""The calendar-invite gateway for PALs: invite an AI agent by e-mail, and it is in the call on time.
+
+    Example: pal-gateway demo
+    """,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-pals_app = typer.Typer(help="PALs: who can be invited, and by whom.", no_args_is_help=True, rich_markup_mode=None)
-joins_app = typer.Typer(help="Joins: where PALs will be, and were.", no_args_is_help=True, rich_markup_mode=None)
+pals_app = typer.Typer(
+    help="PALs: who can be invited, and by whom. Example: pal-gateway pals list",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+joins_app = typer.Typer(
+    help="Joins: where PALs will be, and were. Example: pal-gateway joins list",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 app.add_typer(pals_app, name="pals")
 app.add_typer(joins_app, name="joins")
 
@@ -63,6 +75,8 @@ def instant(text: str) -> datetime:
         value = None
     if value is None or value.tzinfo is None:
         raise typer.BadParameter(f"{text!r} is not an instant; write it like 2026-03-02T09:00:00Z.")
+    if not 1970 <= value.year <= 2999:
+        raise typer.BadParameter(f"{text!r} is outside the years 1970 to 2999.")
     return value.astimezone(UTC)
 
 
@@ -78,13 +92,13 @@ def _settings(path: Path | None) -> Settings:
 @contextmanager
 def _opening_store() -> Iterator[None]:
     """One sentence for a store that cannot be opened."""
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+    from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
     try:
         yield
-    except (ArgumentError, NoSuchModuleError):
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
         fail("store.url is not a store; write sqlite:///PATH or postgresql://USER@HOST/NAME.", 2)
-    except OperationalError as error:
+    except DatabaseError as error:
         fail(f"The store cannot be used: {str(error.orig).strip()}; look at store.url.", 2)
 
 
@@ -167,14 +181,38 @@ def replay(
     with _store(store or "sqlite:///:memory:") as engine:
         intake = Intake(engine, Desk(scheduling=Policy(horizon=horizon)))
         invited = _replay_pals(engine, pal or [], tuple(allow or ()), zone)
+        unread = False
         try:
-            for path in player.files(paths):
-                for shown in player.play(intake, engine, path, invited, now or utc_now(), horizon):
-                    typer.echo(json.dumps(shown.as_json()) if as_json else shown.as_text())
-        except OSError as error:
-            fail(f"{error.filename} cannot be read: {error.strerror}.", 1)
+            for path in paths:
+                unread |= not _replay_path(
+                    path, lambda one: player.play(intake, engine, one, invited, now or utc_now(), horizon), as_json
+                )
         except StoreAway as error:
             fail(f"The store cannot be written: {error}.", 1)
+    if unread:
+        raise typer.Exit(1)
+
+
+def _replay_path(path: Path, play: Callable[[Path], list[Shown]], as_json: bool) -> bool:
+    """Play a file, or the files of a folder; False when one could not be read, which is said."""
+    from gateway.replay import files
+
+    try:
+        found = list(files(path))
+        for one in found:
+            shown = play(one)
+            for line in shown:
+                typer.echo(json.dumps(line.as_json()) if as_json else line.as_text())
+            if not shown:
+                typer.echo(
+                    f"pal-gateway: {one} is for none of the PALs; name one of its attendees with --pal.", err=True
+                )
+    except OSError as error:
+        typer.echo(f"pal-gateway: {error.filename or path} cannot be read: {error.strerror}.", err=True)
+        return False
+    if not found:
+        typer.echo(f"pal-gateway: there is no .eml or .ics file in {path}.", err=True)
+    return True
 
 
 def _replay_pals(engine: Engine, addresses: list[str], allowlist: tuple[str, ...], zone: str | None) -> list[Pal]:
@@ -186,7 +224,9 @@ def _replay_pals(engine: Engine, addresses: list[str], allowlist: tuple[str, ...
         known = {one.address: one for one in store.all_pals(connection)}
         if not addresses:
             addresses = list(known) or [DEMO_ADDRESS]
-        pals = [_new_pal(address, None, None, allowlist, zone) for address in addresses]
+        pals = list(
+            {one.address: one for one in (_new_pal(a, None, None, allowlist, zone) for a in addresses)}.values()
+        )
         for one in pals:
             if one.address not in known:
                 store.add_pal(connection, one, utc_now())
@@ -206,6 +246,8 @@ def _new_pal(address: str, name: str | None, face: str | None, allowlist: tuple[
     fault = username_fault(local) or allowlist_fault(allowlist)
     if fault is not None:
         fail(fault, 2)
+    if name is not None and (not name.strip() or not name.isprintable() or len(name) > 200):
+        fail("A name has 1 to 200 printable characters.", 2)
     if zone is not None and zone not in iana_names():
         fail(f"{zone!r} is not a time zone; write one like Europe/Berlin.", 2)
     return Pal(pal_id(comparable), name or local.capitalize(), comparable, face or "sandbox-face", allowlist, zone)
@@ -225,7 +267,7 @@ def occurrences(
 ) -> None:
     """List when the events of a file occur, by the scheduler's own reckoning; cancelled dates are left out.
 
-    Example: pal-gateway occurrences --from 2026-03-01T00:00:00Z samples/google/04-series.ics
+    Example: pal-gateway occurrences --from 2026-03-01T00:00:00Z samples/calendars/weekly.ics
     """
     from gateway.replay import occurrences_of, read_events
     from scheduler.clock import utc_now
@@ -341,6 +383,7 @@ def joins_list(
     Example: pal-gateway joins list --pal anna@invite.example.com --state planned
     """
     import scheduler.store
+    from gateway import store
     from gateway.replay import join_json
     from scheduler.joins import JoinState
 
@@ -349,8 +392,11 @@ def joins_list(
             fail(f"{one!r} is not a state of a join; they are {', '.join(JoinState)}.", 2)
     with _store(None, config) as engine, engine.connect() as connection:
         pal_id = _known_pal(connection, pal).id if pal else None
+        called = {one.id: one.address for one in store.all_pals(connection)}
         for join in scheduler.store.find_joins(connection, pal_id=pal_id, states=state or []):
-            typer.echo(json.dumps({"id": join.id, **join_json(join)}) if as_json else _join_line(join))
+            address = called.get(join.pal_id, join.pal_id)
+            row = {"id": join.id, "pal": address, **join_json(join), "reason": join.reason}
+            typer.echo(json.dumps(row) if as_json else f"{_join_line(join)}  {address}")
 
 
 def _known_pal(connection: Connection, address: str) -> Pal:

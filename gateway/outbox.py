@@ -21,8 +21,9 @@ from gateway import store
 from gateway.store import Letter
 from scheduler.clock import Alarm
 from scheduler.database import AWAY
+from scheduler.under_way import UnderWay
 
-BATCH: Final = 20
+MAX_UNDER_WAY: Final = 20  # connections to the relay at once
 LEASE: Final = timedelta(seconds=120)
 TIMEOUT: Final = 30.0  # seconds for one step of the dialogue with the relay
 FIRST_WAIT: Final = timedelta(seconds=5)
@@ -51,30 +52,38 @@ class Outbox:
         self._via = via
         self._now = now
         self._owner = owner
+        self._under_way = UnderWay(MAX_UNDER_WAY)
 
     async def run(self, alarm: Alarm) -> None:
-        """Work at every ring, until cancelled."""
+        """Begin to send what is due at every ring, until cancelled."""
+        self._under_way.room_again = alarm.ring
         while True:
             try:
-                await self.work()
+                await self.begin()
                 alarm.set(await asyncio.to_thread(self._next))
             except AWAY as error:
                 log.warning("store away", cause=str(error.__cause__ or error))
             await alarm.wait()
 
-    async def work(self) -> int:
-        """Send all that is due now; how many mails that were."""
-        done = 0
-        while True:
-            letters = await asyncio.to_thread(self._claim)
-            await asyncio.gather(*(self._send(letter) for letter in letters))
-            done += len(letters)
-            if len(letters) < BATCH:
-                return done
+    async def begin(self) -> int:
+        """Claim what is due now and begin to send it, as far as there is room; how many mails that were."""
+        begun = 0
+        while (room := self._under_way.room) > 0:
+            letters = await asyncio.to_thread(self._claim, room)
+            for letter in letters:
+                self._under_way.begin(self._send(letter))
+            begun += len(letters)
+            if len(letters) < room:
+                break
+        return begun
 
-    def _claim(self) -> list[Letter]:
+    async def finish(self, seconds: float | None = None) -> None:
+        """Wait for what is under way; after `seconds` it is left to whoever takes over its lease."""
+        await self._under_way.finish(seconds)
+
+    def _claim(self, limit: int) -> list[Letter]:
         with self._engine.begin() as connection:
-            return store.claim_letters(connection, self._now(), self._owner, LEASE, BATCH)
+            return store.claim_letters(connection, self._now(), self._owner, LEASE, limit)
 
     def _next(self) -> datetime | None:
         with self._engine.connect() as connection:
@@ -114,13 +123,17 @@ class Outbox:
                 return store.settle_letter(connection, letter, state=state, wake_at=wake_at, error=error)
 
         ours = await asyncio.to_thread(write)
-        fate = state if ours else "lost-to-another"
-        more = {key: value for key, value in (("again_at", wake_at), ("error", error)) if value}
-        log.info(f"reply {fate}", reply=letter.id, partstat=letter.partstat, to=letter.recipient, **more)
+        fate = {"queued": "not taken"}.get(state, state) if ours else "lost to another"
+        more = {"again": wake_at.strftime("%H:%M:%SZ") if wake_at else "", "error": error}
+        say = log.info if state == "sent" else log.warning
+        facts = {key: value for key, value in more.items() if value}
+        say(f"reply {fate}", reply=letter.id, partstat=letter.partstat, to=letter.recipient, **facts)
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether the relay said no for good (5yz)."""
+    """Whether the relay said no for good (5yz), or the mail cannot be sent by anybody."""
+    if isinstance(error, ValueError):
+        return True  # an address that SMTP cannot say
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
         return all(one.code >= 500 for one in error.recipients)
     return isinstance(error, aiosmtplib.SMTPResponseException) and error.code >= 500

@@ -24,7 +24,7 @@ MAX_ENTRY_LENGTH: Final = 500
 ALWAYS_ALLOWED: Final = "forwarding-noreply@google.com"
 
 _USERNAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*[a-z0-9]", re.ASCII)
-_RESERVED: Final = re.compile(r"bot[0-9]+", re.ASCII)
+_RESERVED: Final = re.compile(r"bot[0-9]+|postmaster|abuse", re.ASCII)  # RFC 2142: people write to those
 _EXACT: Final = re.compile(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+", re.ASCII)
 
 
@@ -58,7 +58,7 @@ def username_fault(username: str) -> str | None:
             "and may contain . _ - in between."
         )
     if _RESERVED.fullmatch(name):
-        return "Usernames of the form botN are reserved."
+        return "Usernames of the form botN are reserved, and so are postmaster and abuse."
     if len(name) > 64:
         return "A username has at most 64 characters."  # RFC 5321 4.5.3.1.1
     return None

@@ -74,14 +74,13 @@ def instant_text(instant: datetime | None) -> str | None:
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if instant is not None else None
 
 
-def files(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files to play: those named, and those of a folder sorted by name. Raises OSError for what is not there."""
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
-        else:
-            path.stat()
-            yield path
+def files(path: Path) -> Iterator[Path]:
+    """The file itself, or the files of a folder sorted by name. Raises OSError when it is not there."""
+    path.stat()
+    if path.is_dir():
+        yield from sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
+    else:
+        yield path
 
 
 def play(

@@ -63,6 +63,8 @@ def calendar_text(
 ) -> str:
     """The REPLY for one VEVENT as received, CRLF and folded, with the VTIMEZONEs its dates name."""
     echoed = [one for name_ in _ECHOED if (one := _echo(event, name_)) is not None]
+    if any(one.name == "DTEND" for one in echoed):
+        echoed = [one for one in echoed if one.name != "DURATION"]  # RFC 5545 3.6.1: never both
     lines = ["BEGIN:VCALENDAR", f"PRODID:{PRODID}", "VERSION:2.0", "CALSCALE:GREGORIAN", "METHOD:REPLY"]
     lines += _zones(echoed, calendar)
     lines += ["BEGIN:VEVENT", *(one.line for one in echoed)]
@@ -117,7 +119,7 @@ def render(reply: Reply, message_id: str, now: datetime) -> bytes:
     outer["Auto-Submitted"] = "auto-replied"  # RFC 3834: whoever answers mail automatically leaves this one alone
     alternative = MIMEMultipart("alternative")
     sentence = MIMENonMultipart("text", "plain")
-    sentence.set_payload(reply.comment + "\r\n", _READABLE)
+    sentence.set_payload(_titled(reply) + "\r\n", _READABLE)
     alternative.attach(sentence)
     # Outlook needs method=REPLY in the MIME header, Google the charset.
     alternative.attach(_part("text", "calendar", reply.calendar, method="REPLY", charset="UTF-8"))
@@ -126,6 +128,12 @@ def render(reply: Reply, message_id: str, now: datetime) -> bytes:
     attachment["Content-Disposition"] = 'attachment; filename="invite.ics"'
     outer.attach(attachment)
     return outer.as_bytes(policy=outer.policy.clone(linesep="\r\n"))
+
+
+def _titled(reply: Reply) -> str:
+    """The sentence, with the event it speaks of: a mail is often read without its Subject."""
+    title = clean(reply.summary)[:MAX_SUBJECT]
+    return f"“{title}”: {reply.comment}" if title else reply.comment
 
 
 def _subject(text: str) -> str:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 import scheduler.store
 from scheduler.joins import JoinState
+
+MAX_CALLBACK_BYTES: Final = 4 * 1024 * 1024  # a transcript of a long call is some 100 kB
 
 log = structlog.get_logger("joins")
 
@@ -46,7 +50,7 @@ class Callbacks:
 def make_app(engine: Engine, callbacks: Callbacks, on_callback: Callable[[], None]) -> FastAPI:
     """The HTTP application; `on_callback` is called after one was written down."""
     # /docs would load its assets from public hosts.
-    app = FastAPI(title="PAL gateway", docs_url=None, redoc_url=None)
+    app = FastAPI(title="PAL gateway", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -65,18 +69,19 @@ def make_app(engine: Engine, callbacks: Callbacks, on_callback: Callable[[], Non
         return {"status": "ready"}
 
     @app.post("/v2/callbacks/{join_id}/{signature}")
-    async def callback(join_id: str, signature: str, body: dict[str, Any]) -> dict[str, str]:
+    async def callback(join_id: str, signature: str, request: Request) -> dict[str, str]:
         if not callbacks.is_signed(join_id, signature):
             raise HTTPException(404, "There is no such join.")
-        state = OBSERVED.get(str(body.get("event_type")))
-        if state is None:
+        said = _Said.read(await _body(request))
+        if said.state is None:
             return {"status": "noted"}
-        properties = body.get("properties")
-        reason = str(properties.get("shutdown_reason", ""))[:200] if isinstance(properties, dict) else ""
+        state, reason, conversation_id = said.state, said.reason, said.conversation_id
 
         def write() -> bool:
             with engine.begin() as connection:
-                return scheduler.store.observe(connection, join_id, state, reason or None)
+                return scheduler.store.observe(
+                    connection, join_id, state, reason=reason or None, conversation_id=conversation_id
+                )
 
         if await asyncio.to_thread(write):
             log.info(f"join {state}", join=join_id, **({"reason": reason} if reason else {}))
@@ -84,3 +89,39 @@ def make_app(engine: Engine, callbacks: Callbacks, on_callback: Callable[[], Non
         return {"status": "noted"}
 
     return app
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a callback says about a join; `state` None: nothing that moves it."""
+
+    state: JoinState | None
+    reason: str
+    conversation_id: str
+
+    @classmethod
+    def read(cls, raw: bytes) -> _Said:
+        try:
+            body = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise HTTPException(400, "The body must be a JSON object.") from error
+        if not isinstance(body, dict):
+            raise HTTPException(400, "The body must be a JSON object.")
+        properties = body.get("properties")
+        reason = str(properties.get("shutdown_reason", ""))[:200] if isinstance(properties, dict) else ""
+        conversation_id = body.get("conversation_id")
+        return cls(
+            OBSERVED.get(str(body.get("event_type"))),
+            "".join(char for char in reason if char.isprintable()),
+            conversation_id if isinstance(conversation_id, str) else "",
+        )
+
+
+async def _body(request: Request) -> bytes:
+    """The body, read no further than the limit."""
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > MAX_CALLBACK_BYTES:
+            raise HTTPException(413, "The body is too large.")
+    return bytes(raw)

@@ -15,18 +15,35 @@ from scheduler.recurrence import Rule
 from scheduler.zones import Zone
 
 _COUNTED_AHEAD = timedelta(days=3660)  # a series that goes on longer is called endless
+_LOOK_AHEAD = (timedelta(days=40), timedelta(days=400), _COUNTED_AHEAD)
 
 
 def accepted(event: Event, component: Component, pal_name: str, now: datetime, policy: Policy) -> str:
     """When the PAL comes: to the one date of an override, or to the next date of a series and how many follow."""
     if component.recurrence_id is not None and not component.this_and_future:
         return _joining(pal_name, _only(component), now, policy)
+    coming = _coming(event, component, now, policy)
+    if not coming:
+        return f"{pal_name} has accepted."
+    sentence = _joining(pal_name, coming[0], now, policy)
+    following = _following(event, coming)
+    return f"{sentence[:-1]}, and {following}." if following else sentence
+
+
+def _coming(event: Event, component: Component, now: datetime, policy: Policy) -> list[Occurrence]:
+    """The dates that the PAL will join: of the series, or from a THISANDFUTURE override on."""
     first = ahead(event, now, policy)
     if first is None:
-        return f"{pal_name} has accepted."
-    sentence = _joining(pal_name, first, now, policy)
-    following = _following(event, first)
-    return f"{sentence[:-1]}, and {following}." if following else sentence
+        return []
+    since = component.recurrence_id
+    found: list[Occurrence] = []
+    # Of an endless series two dates are enough to say so.
+    for reach in _LOOK_AHEAD if _goes_on(event, first.starts) else (_COUNTED_AHEAD,):
+        dates = expand(event, first.starts, first.starts + reach)
+        found = [one for one in dates if one.component.url and (since is None or one.recurrence_id >= since)]
+        if len(found) > 1:
+            break
+    return found
 
 
 def declined(reason: Reason, pal_name: str, platform: str | None) -> str:
@@ -56,21 +73,25 @@ def _zone_name(zone: Zone) -> str:
     return zone.name if zone.observances else zone.name.replace("_", " ") + " time"
 
 
+def _goes_on(event: Event, since: datetime) -> bool:
+    rules = event.master.rules if event.master is not None else ()
+    return any(_is_endless(rule, since + _COUNTED_AHEAD) for rule in rules)
+
+
 def _is_endless(rule: Rule, by: datetime) -> bool:
     if rule.until is not None:
         return rule.until > by
     return rule.last is None or rule.last > by.replace(tzinfo=None)
 
 
-def _following(event: Event, first: Occurrence) -> str:
+def _following(event: Event, coming: list[Occurrence]) -> str:
     """'3 more dates until 4 May 2026', 'every later date of the series', or ''."""
-    if event.master is None or not (event.master.rules or event.master.added or event.overrides):
-        return ""
-    if any(_is_endless(rule, first.starts + _COUNTED_AHEAD) for rule in event.master.rules):
-        return "every later date of the series"
-    later = [one for one in expand(event, first.starts, first.starts + _COUNTED_AHEAD) if one.starts > first.starts]
+    first, *later = coming
+    later = [one for one in later if one.starts > first.starts]
     if not later:
         return ""
+    if _goes_on(event, first.starts):
+        return "every later date of the series"
     last = later[-1].component.zone.wall(later[-1].starts)
     dates = "1 more date on" if len(later) == 1 else f"{len(later)} more dates until"
     return f"{dates} {last.day} {last:%B %Y}"

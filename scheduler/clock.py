@@ -27,8 +27,10 @@ class Clock:
 
     def __init__(self) -> None:
         # misfire_grace_time None: a late ring is still a ring; the default would drop it after one second.
-        self._scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True})
-        logging.getLogger("apscheduler").setLevel(logging.WARNING)
+        # max_instances: two rings at once are two rings, not a warning about a skipped job.
+        defaults = {"misfire_grace_time": None, "coalesce": True, "max_instances": 100}
+        self._scheduler = AsyncIOScheduler(timezone=UTC, job_defaults=defaults)
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
     def alarm(self, name: str, sweep: timedelta = SWEEP) -> Alarm:
         """An alarm that rings at the instants it is set to, and every `sweep`."""

@@ -22,8 +22,10 @@ from scheduler.database import AWAY
 from scheduler.joins import Attendant, Join, JoinState, Policy, plan, refill_at
 from scheduler.platform import Platform, Refused, Started
 from scheduler.retry import Again, after_failure
+from scheduler.under_way import UnderWay
 
 BATCH: Final = 50  # rows of one claim
+MAX_UNDER_WAY: Final = 100  # requests at once; the platform's clients have as many connections
 LEASE: Final = timedelta(seconds=60)  # longer than two time-outs of the platform
 REFILLS: Final = 100  # events of one transaction
 
@@ -60,33 +62,49 @@ class Dispatcher:
         self._now = now
         self._owner = owner
         self._policy = policy
+        self._under_way = UnderWay(MAX_UNDER_WAY)
 
     async def run(self, alarm: Alarm) -> None:
-        """Work at every ring, until cancelled."""
+        """Begin what is due at every ring, until cancelled."""
+        self._under_way.room_again = alarm.ring
         while True:
             try:
-                await self.work()
+                await self.begin()
                 alarm.set(await asyncio.to_thread(self._next_wake))
             except AWAY as error:
                 # What was claimed is looked at again when its lease ends.
                 log.warning("store away", cause=str(error.__cause__ or error))
             await alarm.wait()
 
-    async def work(self) -> int:
-        """Do all that is due now; how many joins that were."""
-        done = 0
-        while True:
-            refilled, claimed = await asyncio.to_thread(self._take)
-            await asyncio.gather(*(self._carry_out(join) for join in claimed))
-            done += len(claimed)
-            if len(claimed) < BATCH and refilled < REFILLS:
-                return done
+    async def begin(self) -> int:
+        """Claim what is due now and begin to carry it out, as far as there is room; how many joins that were."""
+        begun = 0
+        while (room := min(self._under_way.room, BATCH)) > 0:
+            planned, claimed = await asyncio.to_thread(self._take, room)
+            for join in claimed:
+                self._under_way.begin(self._carry_out(join))
+            begun += len(claimed)
+            if len(claimed) < room and planned < REFILLS:
+                break
+        return begun
 
-    def _take(self) -> tuple[int, list[Join]]:
+    async def finish(self, seconds: float | None = None) -> None:
+        """Wait for what is under way; after `seconds` it is left to whoever takes over its lease."""
+        await self._under_way.finish(seconds)
+
+    async def work(self) -> int:
+        """Do all that is due now, and wait for it; how many joins that were."""
+        done = 0
+        while begun := await self.begin():
+            await self.finish()
+            done += begun
+        return done
+
+    def _take(self, limit: int) -> tuple[int, list[Join]]:
         now = self._now()
         with self._engine.begin() as connection:
             planned = plan_further(connection, now, self._policy, REFILLS)
-            return planned, store.claim(connection, now, self._owner, LEASE, BATCH)
+            return planned, store.claim(connection, now, self._owner, LEASE, limit)
 
     def _next_wake(self) -> datetime | None:
         with self._engine.begin() as connection:
@@ -141,14 +159,15 @@ class Dispatcher:
                 return store.settle(connection, join, state=state, wake_at=wake_at, **values)
 
         ours = await asyncio.to_thread(write)
-        fate = state.value if ours else "lost-to-another"
-        late = (self._now() - join.at).total_seconds()
-        log.info(
-            f"join {fate}",
+        again = state is JoinState.PLANNED
+        say = log.warning if again or state in (JoinState.FAILED, JoinState.MISSED) else log.info
+        more = {**values, "again": wake_at.strftime("%H:%M:%SZ") if wake_at else "", "detail": detail}
+        say(
+            f"join {'not taken' if again else state.value}" if ours else "join lost to another",
             join=join.id,
             pal=join.pal_id,
             url=join.url,
             starts=join.starts.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            late=round(late, 2),
-            **{key: value for key, value in (*values.items(), ("again_at", wake_at), ("detail", detail)) if value},
+            late=round((self._now() - join.at).total_seconds(), 2),
+            **{key: value for key, value in more.items() if value},
         )

@@ -199,14 +199,20 @@ def settle(
     return changed.rowcount == 1
 
 
-def observe(connection: Connection, join_id: str, state: JoinState, reason: str | None = None) -> bool:
-    """What the platform says of a call under way. False for a join that is unknown or settled already."""
+def observe(
+    connection: Connection, join_id: str, state: JoinState, *, reason: str | None = None, conversation_id: str = ""
+) -> bool:
+    """What the platform says of a call under way. False for a join that is unknown or settled already.
+
+    A word about another conversation than the join's does not count: it is of an earlier attempt.
+    """
     possible = SENT | {JoinState.LEAVING}
     if state is JoinState.JOINED:
         possible -= {JoinState.LEAVING}
+    same_call = joins.c.conversation_id.is_(None) | (joins.c.conversation_id == conversation_id)
     changed = connection.execute(
         update(joins)
-        .where(joins.c.id == join_id, joins.c.state.in_(sorted(possible)))
+        .where(joins.c.id == join_id, joins.c.state.in_(sorted(possible)), same_call)
         .values(
             state=case((joins.c.state == JoinState.LEAVING, JoinState.CANCELLED), else_=state),
             reason=func.coalesce(reason, joins.c.reason),

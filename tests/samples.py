@@ -37,7 +37,7 @@ def tell(folder: Path) -> Iterator[tuple[Path, str]]:
     with engine.begin() as connection:
         store.add_pal(connection, pal, NOW)
     intake = Intake(engine, Desk())
-    for path in files([folder]):
+    for path in files(folder):
         shown = play(intake, engine, path, [pal], NOW, timedelta(days=60))
         yield path, "\n".join(one.as_text().partition(" → ")[2] for one in shown) + "\n"
 

@@ -138,6 +138,12 @@ def test_pals_and_joins_without_http(tmp_path: Path) -> None:
         (["replay", "--allow", "(?=x).*", "x.eml"], 2, "allowlist entry"),
         (["replay", "--store", "nonsense", "x.eml"], 2, "not a store"),
         (["replay", "--zone", "Mars/Base", "x.eml"], 2, "not a time zone"),
+        (["replay", "--store", "mysql://x", "x.eml"], 2, "not a store"),
+        (["replay", "--store", f"sqlite:///{Path(__file__)}", "x.eml"], 2, "cannot be used"),
+        (["replay", "--now", "9999-12-31T23:59:59Z", "x.eml"], 2, "1970 to 2999"),
+        (["occurrences", "--to", "9999-12-31T23:59:59Z", "x.ics"], 2, "1970 to 2999"),
+        (["pals", "add", "ada@invite.example.com", "--name", "Evil\r\nBcc: x@y.example"], 2, "printable"),
+        (["pals", "add", "postmaster@invite.example.com"], 2, "reserved"),
         (["occurrences", "nowhere.ics"], 1, "nowhere.ics cannot be read"),
         (["pals", "add", "ada@other.example"], 2, "the domain of this gateway"),
         (["joins", "list", "--state", "lost"], 2, "not a state of a join"),
@@ -194,7 +200,13 @@ COMMANDS = [
 def test_help_has_an_example(command: str) -> None:
     done = run(*command.split(), "--help")
     assert done.returncode == 0
-    assert not command or "Example: pal-gateway " + command in " ".join(done.stdout.split())
+    assert "Example: pal-gateway " + command in " ".join(done.stdout.split())
+
+
+def test_the_command_itself_has_an_example_and_the_examples_run(tmp_path: Path) -> None:
+    assert "Example: pal-gateway demo" in " ".join(run("--help").stdout.split())
+    listed = run("occurrences", "--from", "2026-03-01T00:00:00Z", "samples/calendars/weekly.ics", cwd=SAMPLES.parent)
+    assert (listed.returncode, len(listed.stdout.splitlines())) == (0, 3)
 
 
 def test_help_is_quick() -> None:

@@ -119,7 +119,7 @@ def test_the_sentence_for_people() -> None:
     mail = answer(START)
     plain = mail.get_body(("plain",))
     assert plain is not None
-    assert plain.get_content().rstrip("\r\n") == "Anna will join at 13:59 UTC on Tuesday 3 March 2026."
+    assert plain.get_content().rstrip("\r\n") == "“Weekly”: Anna will join at 13:59 UTC on Tuesday 3 March 2026."
     assert b"=0D" not in bytes(mail)
 
 

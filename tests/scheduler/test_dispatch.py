@@ -29,13 +29,15 @@ START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 @dataclass
 class Script:
-    """The platform: what it will answer next (status, or 'drop': act, then hang up), and what it got."""
+    """The platform: what it will answer next (status, 'drop': act and lose the answer, 'hang'), and what it got."""
 
     answers: list[int | str] = field(default_factory=list)
     retry_after: str = ""
     posts: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
+    hanging: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -49,6 +51,9 @@ class Script:
                 return Response("no", answer, headers=headers)
             self.posts.append(body)
             self.keys.append(request.headers["idempotency-key"])
+            if answer == "hang":
+                self.hanging.set()
+                await self.go_on.wait()
             if answer == "drop":
                 return Response("", 502)  # it acted, and its proxy lost the answer
             return Response(f'{{"conversation_id": "c{len(self.posts)}"}}', media_type="application/json")
@@ -79,7 +84,7 @@ class Bench:
     def dispatcher(self) -> Dispatcher:
         return Dispatcher(self.engine, self.platform, "http://here/{}".format, lambda: self.now, "me", Policy())
 
-    def plan(self, rrule: str = "", minutes: int = 60) -> None:
+    def plan(self, rrule: str = "", minutes: int = 60, uid: str = "u1") -> None:
         rules = (parse_rule(rrule, lambda text: START),) if rrule else ()
         component = Component(
             Revision(0, START),
@@ -90,7 +95,7 @@ class Bench:
             summary="Stand-up",
             url="https://meet.google.com/abc-defg-hij",
         )
-        event = Event("u1", "alex@acme.example", master=component)
+        event = Event(uid, "alex@acme.example", master=component)
         early = START - timedelta(hours=1)
         with self.engine.begin() as connection:
             store.save_event(connection, "p1", event, refill_at(event, early, Policy()))
@@ -268,6 +273,39 @@ def test_a_callback_that_comes_before_the_answer_is_kept() -> None:
             assert store.observe(connection, claimed.id, JoinState.JOINED)
             store.settle(connection, claimed, state=JoinState.STARTED, conversation_id="c1")
         assert (it.join().state, it.join().conversation_id) == (JoinState.JOINED, "c1")
+
+    bench(test)
+
+
+def test_a_word_about_an_earlier_call_does_not_end_this_one() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        await it.dispatcher.work()
+        join = it.join()
+        with it.engine.begin() as connection:
+            assert not store.observe(connection, join.id, JoinState.ENDED, conversation_id="c-of-another-attempt")
+            assert store.observe(connection, join.id, JoinState.ENDED, conversation_id="c1")
+        assert it.join().state is JoinState.ENDED
+
+    bench(test)
+
+
+def test_a_call_that_hangs_keeps_no_other_waiting() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers = ["hang"]
+        dispatcher = it.dispatcher
+        assert await dispatcher.begin() == 1
+        await it.script.hanging.wait()
+        it.plan(uid="u2")
+        assert await dispatcher.begin() == 1
+        while (second := it.joins()[1]).state is JoinState.CLAIMED:
+            await asyncio.sleep(0.01)
+        assert second.state is JoinState.STARTED
+        assert it.joins()[0].state is JoinState.CLAIMED
+        it.script.go_on.set()
+        await dispatcher.finish()
+        assert it.joins()[0].state is JoinState.STARTED
 
     bench(test)
 

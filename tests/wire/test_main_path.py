@@ -261,11 +261,13 @@ def test_callbacks_are_believed_only_on_their_signed_path(tmp_path: Path) -> Non
                 early = await client.post(good, json=body)
                 noted = await client.post(good, json={"event_type": "application.transcription_ready"})
                 broken = await client.post(good, content=b"not json")
+                huge = await client.post(good, content=b"x" * (5 * 1024 * 1024))
                 health = [
                     await client.get(f"http://127.0.0.1:{gateway.http_port}/{name}") for name in ("healthz", "readyz")
                 ]
             assert (forged.status_code, early.status_code, noted.status_code) == (404, 200, 200)
-            assert broken.status_code == 422
+            assert (broken.status_code, huge.status_code) == (400, 413)
+            assert len(huge.content) < 200
             assert [one.status_code for one in health] == [200, 200]
             # It was only planned: a shutdown of a call that never began ends nothing.
             assert (await joins_of(gateway))[0].state is JoinState.PLANNED
