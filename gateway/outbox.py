@@ -19,9 +19,7 @@ from sqlalchemy import Engine
 
 from gateway import store
 from gateway.store import Letter
-from scheduler.clock import Alarm
-from scheduler.database import AWAY
-from scheduler.under_way import UnderWay
+from scheduler.worker import Worker
 
 MAX_UNDER_WAY: Final = 20  # connections to the relay at once
 LEASE: Final = timedelta(seconds=120)
@@ -44,52 +42,25 @@ class Via:
     start_tls: bool = False
 
 
-class Outbox:
+class Outbox(Worker[Letter]):
     """Sends what waits."""
 
     def __init__(self, engine: Engine, via: Via, now: Callable[[], datetime], owner: str) -> None:
+        super().__init__(MAX_UNDER_WAY)
         self._engine = engine
         self._via = via
         self._now = now
         self._owner = owner
-        self._under_way = UnderWay(MAX_UNDER_WAY)
 
-    async def run(self, alarm: Alarm) -> None:
-        """Begin to send what is due at every ring, until cancelled."""
-        self._under_way.room_again = alarm.ring
-        while True:
-            try:
-                await self.begin()
-                alarm.set(await asyncio.to_thread(self._next))
-            except AWAY as error:
-                log.warning("store away", cause=str(error.__cause__ or error))
-            await alarm.wait()
-
-    async def begin(self) -> int:
-        """Claim what is due now and begin to send it, as far as there is room; how many mails that were."""
-        begun = 0
-        while (room := self._under_way.room) > 0:
-            letters = await asyncio.to_thread(self._claim, room)
-            for letter in letters:
-                self._under_way.begin(self._send(letter))
-            begun += len(letters)
-            if len(letters) < room:
-                break
-        return begun
-
-    async def finish(self, seconds: float | None = None) -> None:
-        """Wait for what is under way; after `seconds` it is left to whoever takes over its lease."""
-        await self._under_way.finish(seconds)
-
-    def _claim(self, limit: int) -> list[Letter]:
+    def claim(self, limit: int) -> list[Letter]:
         with self._engine.begin() as connection:
             return store.claim_letters(connection, self._now(), self._owner, LEASE, limit)
 
-    def _next(self) -> datetime | None:
+    def next_due(self) -> datetime | None:
         with self._engine.connect() as connection:
             return store.next_letter(connection)
 
-    async def _send(self, letter: Letter) -> None:
+    async def carry_out(self, letter: Letter) -> None:
         relay = aiosmtplib.SMTP(
             hostname=self._via.host,
             port=self._via.port,

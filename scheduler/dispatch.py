@@ -17,14 +17,11 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from scheduler import store
-from scheduler.clock import Alarm
-from scheduler.database import AWAY
 from scheduler.joins import Attendant, Join, JoinState, Policy, plan, refill_at
 from scheduler.platform import Platform, Refused, Started
 from scheduler.retry import Again, after_failure
-from scheduler.under_way import UnderWay
+from scheduler.worker import Worker
 
-BATCH: Final = 50  # rows of one claim
 MAX_UNDER_WAY: Final = 100  # requests at once; the platform's clients have as many connections
 LEASE: Final = timedelta(seconds=60)  # longer than two time-outs of the platform
 REFILLS: Final = 100  # events of one transaction
@@ -44,7 +41,7 @@ def plan_further(connection: Connection, now: datetime, policy: Policy, limit: i
     return len(events)
 
 
-class Dispatcher:
+class Dispatcher(Worker[Join]):
     """Sends what is due. `callback_url` makes the address at which the platform reports on a join."""
 
     def __init__(
@@ -56,61 +53,26 @@ class Dispatcher:
         owner: str,
         policy: Policy,
     ) -> None:
+        super().__init__(MAX_UNDER_WAY)
         self._engine = engine
         self._platform = platform
         self._callback_url = callback_url
         self._now = now
         self._owner = owner
         self._policy = policy
-        self._under_way = UnderWay(MAX_UNDER_WAY)
 
-    async def run(self, alarm: Alarm) -> None:
-        """Begin what is due at every ring, until cancelled."""
-        self._under_way.room_again = alarm.ring
-        while True:
-            try:
-                await self.begin()
-                alarm.set(await asyncio.to_thread(self._next_wake))
-            except AWAY as error:
-                # What was claimed is looked at again when its lease ends.
-                log.warning("store away", cause=str(error.__cause__ or error))
-            await alarm.wait()
-
-    async def begin(self) -> int:
-        """Claim what is due now and begin to carry it out, as far as there is room; how many joins that were."""
-        begun = 0
-        while (room := min(self._under_way.room, BATCH)) > 0:
-            planned, claimed = await asyncio.to_thread(self._take, room)
-            for join in claimed:
-                self._under_way.begin(self._carry_out(join))
-            begun += len(claimed)
-            if len(claimed) < room and planned < REFILLS:
-                break
-        return begun
-
-    async def finish(self, seconds: float | None = None) -> None:
-        """Wait for what is under way; after `seconds` it is left to whoever takes over its lease."""
-        await self._under_way.finish(seconds)
-
-    async def work(self) -> int:
-        """Do all that is due now, and wait for it; how many joins that were."""
-        done = 0
-        while begun := await self.begin():
-            await self.finish()
-            done += begun
-        return done
-
-    def _take(self, limit: int) -> tuple[int, list[Join]]:
+    def claim(self, limit: int) -> list[Join]:
         now = self._now()
         with self._engine.begin() as connection:
-            planned = plan_further(connection, now, self._policy, REFILLS)
-            return planned, store.claim(connection, now, self._owner, LEASE, limit)
+            while plan_further(connection, now, self._policy, REFILLS) == REFILLS:
+                pass
+            return store.claim(connection, now, self._owner, LEASE, limit)
 
-    def _next_wake(self) -> datetime | None:
+    def next_due(self) -> datetime | None:
         with self._engine.begin() as connection:
             return store.next_wake(connection)
 
-    async def _carry_out(self, join: Join) -> None:
+    async def carry_out(self, join: Join) -> None:
         if join.state is JoinState.LEAVING:
             await self._leave(join)
         elif self._now() >= join.until:

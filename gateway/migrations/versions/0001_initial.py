@@ -13,6 +13,12 @@ down_revision = None
 
 
 def upgrade() -> None:
+    _desk()
+    _calendar()
+    _replies()
+
+
+def _desk() -> None:
     op.create_table(
         "pals",
         sa.Column("id", sa.String, primary_key=True),
@@ -49,6 +55,9 @@ def upgrade() -> None:
     )
     op.create_index("invites_event", "invites", ["pal_id", "uid"])
     op.create_index("invites_mail", "invites", ["mail_id"])
+
+
+def _calendar() -> None:
     op.create_table(
         "events",
         sa.Column("pal_id", sa.String, primary_key=True),
@@ -81,6 +90,10 @@ def upgrade() -> None:
     op.create_index("joins_starts", "joins", ["starts"])
     awake = sa.text("wake_at IS NOT NULL")
     op.create_index("joins_wake", "joins", ["wake_at"], sqlite_where=awake, postgresql_where=awake)
+
+
+def _replies() -> None:
+    awake = sa.text("wake_at IS NOT NULL")
     op.create_table(
         "outbox",
         sa.Column("id", sa.String, primary_key=True),

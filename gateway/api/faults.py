@@ -1,0 +1,66 @@
+"""How faults are said over HTTP: one form, one map. A door.
+
+Rules of this file: `message` is one sentence; `errors` names every fault by its field; never a stack trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from gateway.documents import Fault
+from scheduler.database import AWAY
+
+log = structlog.get_logger("http")
+
+
+class Refused(Exception):
+    """A request that is answered with a fault."""
+
+    def __init__(self, status: int, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.faults = tuple(faults)
+
+
+def invalid(faults: Sequence[Fault]) -> Refused:
+    """400, with every fault named."""
+    named = " ".join(f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in faults)
+    return Refused(400, named, faults)
+
+
+def body(message: str, faults: Sequence[Fault] = ()) -> dict[str, Any]:
+    """The form of every fault."""
+    return {"message": message, "errors": [{"field": one.field, "message": one.message} for one in faults]}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every fault of an application in this form."""
+
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> JSONResponse:
+        return JSONResponse(body(error.message, error.faults), error.status)
+
+    @app.exception_handler(RequestValidationError)
+    async def not_valid(request: Request, error: RequestValidationError) -> JSONResponse:
+        faults = [Fault(".".join(str(part) for part in one["loc"][1:]), one["msg"] + ".") for one in error.errors()]
+        refused = invalid(faults)
+        return JSONResponse(body(refused.message, refused.faults), refused.status)
+
+    @app.exception_handler(StarletteHTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse(body(str(error.detail)), error.status_code, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> JSONResponse:
+        log.error("http fault", path=request.url.path, error=repr(error))
+        if isinstance(error, AWAY):
+            return JSONResponse(body("The store cannot be used now; please ask again."), 503)
+        return JSONResponse(body("That is a fault of the gateway; it is in its log."), 500)

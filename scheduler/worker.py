@@ -1,0 +1,97 @@
+"""Claims what is due and begins to carry it out, at every ring: what dispatcher and outbox have in common. Shell.
+
+Rules of this file:
+- What was begun is not waited for: one slow call keeps nobody else waiting. There is room for so many at once.
+- A fault in one item, or a store that is away, ends nothing: what was claimed is looked at again when its lease ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+
+from scheduler.clock import Alarm
+from scheduler.database import AWAY
+
+BATCH: Final = 50  # rows of one claim
+
+Item = TypeVar("Item")
+log = structlog.get_logger("worker")
+
+
+class Worker(ABC, Generic[Item]):
+    """Carries out what is due, at most `limit` at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._alarm: Alarm | None = None
+
+    @abstractmethod
+    def claim(self, limit: int) -> list[Item]:
+        """Take up to `limit` items that are due, committed. Runs in a thread."""
+
+    @abstractmethod
+    async def carry_out(self, item: Item) -> None:
+        """Do it, and write down what came of it."""
+
+    @abstractmethod
+    def next_due(self) -> datetime | None:
+        """When the next item is due. Runs in a thread."""
+
+    async def run(self, alarm: Alarm) -> None:
+        """Begin what is due at every ring, until cancelled."""
+        self._alarm = alarm
+        while True:
+            try:
+                await self.begin()
+                alarm.set(await asyncio.to_thread(self.next_due))
+            except AWAY as error:
+                log.warning("store away", cause=str(error.__cause__ or error))
+            await alarm.wait()
+
+    async def begin(self) -> int:
+        """Claim what is due now and begin to carry it out, as far as there is room; how many items that were."""
+        begun = 0
+        while (room := min(self._limit - len(self._under_way), BATCH)) > 0:
+            items = await asyncio.to_thread(self.claim, room)
+            for item in items:
+                task = asyncio.create_task(self.carry_out(item))
+                self._under_way.add(task)
+                task.add_done_callback(self._ended)
+            begun += len(items)
+            if len(items) < room:
+                break
+        return begun
+
+    async def finish(self, seconds: float | None = None) -> None:
+        """Wait for what is under way; after `seconds` it is left to whoever takes over its lease."""
+        if not self._under_way:
+            return
+        _, late = await asyncio.wait(set(self._under_way), timeout=seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    async def work(self) -> int:
+        """Do all that is due now, and wait for it; how many items that were."""
+        done = 0
+        while begun := await self.begin():
+            await self.finish()
+            done += begun
+        return done
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        was_full = len(self._under_way) >= self._limit
+        self._under_way.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, AWAY):
+            log.warning("store away", cause=str(error.__cause__ or error))
+        elif error is not None:
+            log.error("fault", error=repr(error))
+        if was_full and self._alarm is not None:
+            self._alarm.ring()
