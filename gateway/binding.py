@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import islice
 from typing import Final
 
 from gateway import zone_names
@@ -22,6 +23,7 @@ from gateway.platforms import candidates, choose
 from gateway.verdict import Reason
 from scheduler.event import Added, Component, Length, Revision
 from scheduler.recurrence import Rule, RuleRefused, count_to_last, parse_rule, wall_clocks
+from scheduler.request import MAX_AGENDA, MAX_GUESTS
 from scheduler.zones import UTC_ZONE, Zone
 
 MAX_DATES: Final = 5000  # RDATE and EXDATE values of one event
@@ -125,11 +127,18 @@ class _Binder:
             listed=attendee is not None,
             partstat=(attendee.params.get("PARTSTAT", "") if attendee is not None else "").upper() or "NEEDS-ACTION",
             summary=self.event.text("SUMMARY").strip(),
+            description=self.event.text("DESCRIPTION").strip()[:MAX_AGENDA],
+            guests=tuple(self._guests()),
             url=chosen.link.url if chosen is not None and can_join else None,
             platform=chosen.link.platform if chosen is not None else None,
             notes=(*self.notes, *unruled, *unexcluded),
         )
         return self._override(component)
+
+    def _guests(self) -> Iterator[str]:
+        others = (one for one in self.event.all("ATTENDEE") if not self.pal.is_called(attendee_address(one)))
+        for one in islice(others, MAX_GUESTS):
+            yield (one.params.get("CN", "").strip() or attendee_address(one))[:200]
 
     def _start(self) -> Stamp:
         found = self.event.first("DTSTART")

@@ -21,7 +21,7 @@ from gateway.senders import Sender, owns, pinned
 from gateway.verdict import Reason, Verdict
 from gateway.wording import accepted, declined
 from scheduler.event import Answer, Component, Event
-from scheduler.joins import Attendant, Join, Policy, ahead, plan
+from scheduler.joins import Join, Policy, ahead, plan
 
 ORPHAN: Final = "the override matches no date of the series; it counts at its own time"
 
@@ -164,7 +164,7 @@ def _nothing_new(case: Case, desk: Desk, now: datetime, applied: Applied) -> Dec
         said = Decision(Verdict.IGNORED, Reason.DUPLICATE)
     if applied.event == case.known:
         return said
-    joins = plan(applied.event, case.joins, Attendant(case.pal.id, case.pal.face_id), now, desk.scheduling)
+    joins = plan(applied.event, case.joins, case.pal.attendant, now, desk.scheduling)
     return replace(said, event=applied.event, joins=joins)
 
 
@@ -212,7 +212,7 @@ def _answered(
     judged = [_Judged(one, blocks[one], _objection(event, one, desk, now)) for one in applied.news if one.attending]
     event = _forget_answers(_without_all_day(event, judged), applied.news)
     gone = tuple(one.recurrence_id for one in applied.news if not one.attending)
-    joins = plan(event, case.joins, Attendant(case.pal.id, case.pal.face_id), now, desk.scheduling)
+    joins = plan(event, case.joins, case.pal.attendant, now, desk.scheduling)
     if not judged:
         unheard = known.master is None and not known.overrides
         reason = Reason.UNKNOWN_EVENT if unheard else None

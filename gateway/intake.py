@@ -170,7 +170,7 @@ class Intake:
         decision = replace(decision, notes=(*message.notes, *decision.notes))
         if decision.event is not None:
             refill = refill_at(decision.event, now, self._desk.scheduling)
-            scheduler.store.save_event(connection, pal.id, decision.event, refill)
+            scheduler.store.save_event(connection, pal.attendant, decision.event, refill)
             scheduler.store.save_joins(connection, decision.joins, joins)
         return decision
 

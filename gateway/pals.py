@@ -9,7 +9,7 @@ Rules of this file (specification, "username" and "allowlist"):
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
@@ -17,6 +17,7 @@ from typing import Any, Final
 import re2
 
 from gateway.address import normal, without_tag
+from scheduler.request import Attendant
 
 MAX_ENTRIES: Final = 200
 MAX_ENTRY_LENGTH: Final = 500
@@ -38,6 +39,13 @@ class Pal:
     face_id: str
     allowlist: tuple[str, ...] = ()
     zone: str | None = None
+    context: str = "title"  # what of an event its conversations are told: none, title, full
+    properties: dict[str, Any] = field(default_factory=dict)  # of its conversations
+
+    @property
+    def attendant(self) -> Attendant:
+        """The PAL as its joins are ordered."""
+        return Attendant(self.id, self.face_id, self.context, self.properties)
 
     def is_called(self, address: str) -> bool:
         """Whether a comparable address reaches this PAL, a +tag included."""

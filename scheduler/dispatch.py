@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from scheduler import store
-from scheduler.joins import Attendant, Join, JoinState, Policy, plan, refill_at
+from scheduler.joins import Join, JoinState, Policy, plan, refill_at
 from scheduler.platform import Platform, Refused, Started
 from scheduler.retry import Again, after_failure
 from scheduler.worker import Worker
@@ -32,12 +32,10 @@ log = structlog.get_logger("joins")
 def plan_further(connection: Connection, now: datetime, policy: Policy, limit: int) -> int:
     """Plan the joins of up to `limit` events that are due for it; how many events that were."""
     events = store.events_to_refill(connection, now, limit)
-    for pal_id, event in events:
-        existing = store.load_joins(connection, pal_id, event.uid)
-        faces = {join.face_id for join in existing}
-        attendant = Attendant(pal_id, next(iter(faces), ""))
+    for attendant, event in events:
+        existing = store.load_joins(connection, attendant.pal_id, event.uid)
         store.save_joins(connection, plan(event, existing, attendant, now, policy), existing)
-        store.save_event(connection, pal_id, event, refill_at(event, now, policy))
+        store.save_event(connection, attendant, event, refill_at(event, now, policy))
     return len(events)
 
 

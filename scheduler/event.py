@@ -74,6 +74,8 @@ class Component:
     attending: bool = True
     listed: bool = True  # the PAL is an ATTENDEE, not only reached by the envelope
     summary: str = ""
+    description: str = ""
+    guests: tuple[str, ...] = ()  # the other attendees, by name where there is one
     url: str | None = None
     platform: str | None = None
     status: str = "CONFIRMED"

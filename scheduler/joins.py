@@ -13,14 +13,16 @@ Rules of this file:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from itertools import count
+from typing import Any
 
 from scheduler.event import Event
 from scheduler.occurrences import Occurrence, expand, is_excluded, next_occurrence
+from scheduler.request import Attendant, request_of
 
 
 class JoinState(StrEnum):
@@ -73,14 +75,7 @@ class Join:
     attempt: int = 0
     owner: str | None = None
     conversation_id: str | None = None
-
-
-@dataclass(frozen=True)
-class Attendant:
-    """The PAL as a join needs it."""
-
-    pal_id: str
-    face_id: str
+    request: dict[str, Any] = field(default_factory=dict)  # further fields of the order, see `request`
 
 
 def plan(
@@ -187,6 +182,7 @@ class _Planner:
             until=too_late(one, self.policy),
             url=one.component.url or "",
             name=one.component.summary,
+            request=request_of(self.attendant, self.event, one),
             wake_at=at if due else join.wake_at,
         )
 
@@ -228,6 +224,7 @@ class _Planner:
             until=too_late(one, self.policy),
             url=one.component.url or "",
             name=one.component.summary,
+            request=request_of(self.attendant, self.event, one),
             wake_at=at,
         )
         self.rows[join.id] = join

@@ -58,6 +58,7 @@ class Platform:
     async def start(self, join: Join, callback_url: str) -> Started | Refused:
         """Send the PAL into the call of a join. The join's id makes a second request harmless."""
         body = {
+            **join.request,
             "pal_id": join.pal_id,
             "face_id": join.face_id,
             "meeting_url": join.url,

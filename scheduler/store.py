@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import (
     JSON,
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -28,12 +29,14 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    true,
     update,
 )
 
 from scheduler.database import UtcDateTime, metadata
 from scheduler.event import Event
 from scheduler.joins import LIVE, SENT, Join, JoinState
+from scheduler.request import Attendant
 
 events = Table(
     "events",
@@ -41,6 +44,7 @@ events = Table(
     Column("pal_id", String, primary_key=True),
     Column("uid", Text, primary_key=True),
     Column("event", JSON, nullable=False),
+    Column("attendant", JSON, nullable=False),  # the PAL as the joins of this event are ordered for it
     Column("refill_at", UtcDateTime),  # when its joins are to be planned further; NULL: never again
     Index("events_refill", "refill_at"),
 )
@@ -65,6 +69,7 @@ joins = Table(
     Column("attempt", Integer, nullable=False),
     Column("owner", String),
     Column("conversation_id", String),
+    Column("request", JSON, nullable=False),
     Index("joins_event", "pal_id", "uid"),
     Index("joins_starts", "starts"),
 )
@@ -78,7 +83,7 @@ Index(
 
 # What the plan writes; the rest of a row is the dispatcher's.
 PLANNED_COLUMNS: Final = (
-    "face_id", "recurrence_id", "starts", "ends", "at", "until", "url", "name", "state", "reason", "wake_at",
+    "face_id", "recurrence_id", "starts", "ends", "at", "until", "url", "name", "request", "state", "reason", "wake_at",
 )  # fmt: skip
 
 
@@ -94,9 +99,19 @@ def load_event(connection: Connection, pal_id: str, uid: str) -> Event | None:
     return _event(row.event) if row is not None else None
 
 
-def save_event(connection: Connection, pal_id: str, event: Event, refill_at: datetime | None) -> None:
-    """Write an event; two processes that write a new one at once: the second fails with IntegrityError."""
-    values = {"event": _event_codec().dump_python(event, mode="json"), "refill_at": refill_at}
+@lru_cache(maxsize=1)
+def _attendant_codec() -> TypeAdapter[Attendant]:
+    return TypeAdapter(Attendant)
+
+
+def save_event(connection: Connection, attendant: Attendant, event: Event, refill_at: datetime | None) -> None:
+    """Write an event of a PAL; two processes that write a new one at once: the second fails with IntegrityError."""
+    values = {
+        "event": _event_codec().dump_python(event, mode="json"),
+        "attendant": _attendant_codec().dump_python(attendant, mode="json"),
+        "refill_at": refill_at,
+    }
+    pal_id = attendant.pal_id
     changed = connection.execute(
         update(events).where(events.c.pal_id == pal_id, events.c.uid == event.uid).values(values)
     )
@@ -104,24 +119,34 @@ def save_event(connection: Connection, pal_id: str, event: Event, refill_at: dat
         connection.execute(insert(events).values(pal_id=pal_id, uid=event.uid, **values))
 
 
-def events_to_refill(connection: Connection, now: datetime, limit: int) -> list[tuple[str, Event]]:
-    """Events whose joins are to be planned further, with their PAL, locked."""
+def change_attendant(connection: Connection, attendant: Attendant, now: datetime) -> int:
+    """A PAL has another face or other settings: its events are planned anew with them; how many owed joins."""
+    of_pal = events.c.pal_id == attendant.pal_id
+    values = {"attendant": _attendant_codec().dump_python(attendant, mode="json")}
+    connection.execute(update(events).where(of_pal).values(values))
+    return plan_anew(connection, now, of_pal)
+
+
+def events_to_refill(connection: Connection, now: datetime, limit: int) -> list[tuple[Attendant, Event]]:
+    """Events whose joins are to be planned further, with the PAL they are for, locked."""
     query = (
-        select(events.c.pal_id, events.c.event)
+        select(events.c.attendant, events.c.event)
         .where(events.c.refill_at <= now)
         .order_by(events.c.refill_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [(row.pal_id, _event(row.event)) for row in connection.execute(query)]
+    rows = connection.execute(query)
+    return [(_attendant_codec().validate_python(row.attendant), _event(row.event)) for row in rows]
 
 
-def plan_anew(connection: Connection, now: datetime) -> int:
-    """Let every event that owes joins be planned again from now on; how many events that were."""
+def plan_anew(connection: Connection, now: datetime, those: ColumnElement[bool] | None = None) -> int:
+    """Let every event (of `those`) that owes joins be planned again from now on; how many events that were."""
     owed = select(joins.c.id).where(
         joins.c.pal_id == events.c.pal_id, joins.c.uid == events.c.uid, joins.c.state.in_(sorted(LIVE))
     )
-    return connection.execute(update(events).where(owed.exists()).values(refill_at=now)).rowcount
+    due = update(events).where(owed.exists(), those if those is not None else true())
+    return connection.execute(due.values(refill_at=now)).rowcount
 
 
 def _event(stored: Any) -> Event:

@@ -19,9 +19,10 @@ from scheduler import store
 from scheduler.database import connect, metadata
 from scheduler.dispatch import LEASE, Dispatcher
 from scheduler.event import Component, Event, Length, Revision
-from scheduler.joins import Attendant, Join, JoinState, Policy, plan, refill_at
+from scheduler.joins import Join, JoinState, Policy, plan, refill_at
 from scheduler.platform import Platform
 from scheduler.recurrence import parse_rule
+from scheduler.request import Attendant
 from scheduler.zones import UTC_ZONE
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -98,7 +99,7 @@ class Bench:
         event = Event(uid, "alex@acme.example", master=component)
         early = START - timedelta(hours=1)
         with self.engine.begin() as connection:
-            store.save_event(connection, "p1", event, refill_at(event, early, Policy()))
+            store.save_event(connection, Attendant("p1", "f1"), event, refill_at(event, early, Policy()))
             store.save_joins(connection, plan(event, (), Attendant("p1", "f1"), early, Policy()), ())
 
     def joins(self) -> list[Join]:
@@ -144,6 +145,12 @@ def test_it_posts_one_minute_before_the_start_and_not_earlier() -> None:
                 "face_id": "f1",
                 "meeting_url": "https://meet.google.com/abc-defg-hij",
                 "conversation_name": "Stand-up",
+                "conversational_context": "You are in the meeting “Stand-up”.",
+                "properties": {
+                    "max_call_duration": 3600,
+                    "participant_absent_timeout": 900,
+                    "participant_left_timeout": 60,
+                },
                 "callback_url": f"http://here/{it.join().id}",
             }
         ]

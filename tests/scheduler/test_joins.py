@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scheduler.event import Component, Event, Length, Revision
-from scheduler.joins import Attendant, Join, JoinState, Policy, ahead, plan, refill_at
+from scheduler.joins import Join, JoinState, Policy, ahead, plan, refill_at
 from scheduler.recurrence import count_to_last, parse_rule
+from scheduler.request import Attendant
 from scheduler.zones import UTC_ZONE
 
 NOW = datetime(2026, 3, 1, 8, tzinfo=UTC)

@@ -63,6 +63,7 @@ def _calendar() -> None:
         sa.Column("pal_id", sa.String, primary_key=True),
         sa.Column("uid", sa.Text, primary_key=True),
         sa.Column("event", sa.JSON, nullable=False),
+        sa.Column("attendant", sa.JSON, nullable=False),
         sa.Column("refill_at", UtcDateTime),
     )
     op.create_index("events_refill", "events", ["refill_at"])
@@ -85,6 +86,7 @@ def _calendar() -> None:
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("owner", sa.String),
         sa.Column("conversation_id", sa.String),
+        sa.Column("request", sa.JSON, nullable=False),
     )
     op.create_index("joins_event", "joins", ["pal_id", "uid"])
     op.create_index("joins_starts", "joins", ["starts"])
