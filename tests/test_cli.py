@@ -57,7 +57,7 @@ def test_replay_says_all_that_is_documented() -> None:
 def test_a_folder_is_played_sorted_by_name_and_a_story_goes_on_in_a_kept_store(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/story.db"
     folder = replay(str(SAMPLES / "google"))
-    assert [Path(str(one["file"])).name[:2] for one in folder] == [f"{number:02}" for number in range(1, 13)]
+    assert [Path(str(one["file"])) for one in folder] == sorted((SAMPLES / "google").glob("*.eml"))
     replay("--store", store, str(SAMPLES / "google/01-new.eml"))
     (moved,) = replay("--store", store, str(SAMPLES / "google/03-rescheduled.eml"))
     joins = moved["joins"]
