@@ -224,3 +224,11 @@ def test_two_messages_without_dtstamp_have_two_answers(desk: Desktop) -> None:
     assert desk.after(5).sent() == ["ACCEPTED"]
     desk.after(60).mail("DTSTART:20260304T140000Z", "DTSTAMP:")
     assert desk.after(5).sent() == ["ACCEPTED"]
+
+
+def test_the_same_refused_mail_twice_is_answered_once(desk: Desktop) -> None:
+    unknown = ("DTSTART;TZID=Nowhere:20260303T140000", "DTSTAMP:20260301T080000Z")
+    desk.mail(*unknown)
+    assert desk.after(5).sent() == ["DECLINED"]
+    desk.after(60).mail(*unknown)
+    assert desk.after(60).sent() == []
