@@ -1,0 +1,125 @@
+"""What the documentation names exists: scenarios, tests, the peers' stories, settings."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from gateway.config import PREFIX, Settings
+from tests.peers.stories import stories
+from tests.peers.test_eds_attendee import DIFFERENCES, MEASURED
+from tests.scenario import read_scenarios
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+EDGE_CASES = ROOT / "docs" / "edge-cases.md"
+PAGES = (README, *sorted((ROOT / "docs").glob("**/*.md")))
+CASES = range(1, 45)
+
+CONFIG_FILE = PREFIX + "CONFIG"  # says where the settings are, and is none itself
+
+_ROW = re.compile(r"\| (\d+) \| .* \|")
+_STORY = re.compile(r"([=≠]) `([a-z]+/[^`]+)`")
+
+
+def rows() -> dict[int, list[str]]:
+    """The cells of each case's row."""
+    lines = [line for line in EDGE_CASES.read_text("utf-8").splitlines() if _ROW.fullmatch(line)]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    numbers = [int(row[0]) for row in cells]
+    assert len(numbers) == len(set(numbers)), "a case has two rows"
+    return dict(zip(numbers, cells, strict=True))
+
+
+def setting_names() -> Iterator[str]:
+    """Every setting, with its section: `smtp.port`."""
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            yield from (f"{name}.{inner}" for inner in section.model_fields)
+        else:
+            yield name
+
+
+def readme_settings() -> list[str]:
+    """The names in the first column of README's table; `.port` after `relay.host` is `relay.port`."""
+    table = README.read_text("utf-8").partition("\n## Settings\n")[2].partition("\n## ")[0]
+    names: list[str] = []
+    for line in table.splitlines():
+        if line.startswith("| `"):
+            for name in re.findall(r"`([^`]+)`", line.split("|")[1]):
+                names.append(names[-1].partition(".")[0] + name if name.startswith(".") else name)
+    return names
+
+
+@lru_cache
+def names_in(path: Path) -> frozenset[str]:
+    """The tests of a file, those of a class as `TestIt::test_that`, and the classes."""
+    found = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            found |= {node.name, *(f"{node.name}::{one.name}" for one in node.body if isinstance(one, ast.FunctionDef))}
+    return frozenset(name for name in found if name.lower().startswith("test"))
+
+
+def test_every_case_has_its_row() -> None:
+    assert sorted(rows()) == list(CASES)
+
+
+def test_every_row_is_whole() -> None:
+    assert {number: len(cells) for number, cells in rows().items()} == dict.fromkeys(CASES, 6)
+    assert [number for number, cells in rows().items() if not all(cells)] == []
+
+
+@pytest.mark.parametrize("number", CASES)
+def test_what_holds_a_case_exists(number: int) -> None:
+    titles = {scenario.title.partition(": ")[2] for scenario in read_scenarios()}
+    cited = rows()[number][5].split("<br>")
+    for one in cited:
+        name = one.removeprefix("`").removesuffix("`")
+        assert one == f"`{name}`"
+        if name.startswith("tests/"):
+            path, _, test = name.partition("::")
+            assert test in names_in(ROOT / path), name
+        else:
+            assert name in titles, f"there is no scenario {name!r}"
+    assert len(cited) == len(set(cited))
+
+
+def test_what_is_said_of_evolution_is_what_was_measured() -> None:
+    said = {story: sign for cells in rows().values() for sign, story in _STORY.findall(cells[4])}
+    assert said.keys() <= {story.name for story in stories()}
+    assert {story for story, sign in said.items() if sign == "≠"} == DIFFERENCES.keys()
+    assert f"EDS {MEASURED}" in EDGE_CASES.read_text("utf-8")
+
+
+def test_every_setting_stands_in_the_readme_and_no_other() -> None:
+    assert sorted(readme_settings()) == sorted(setting_names())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_that_is_named_exists(page: Path) -> None:
+    known = set(setting_names())
+    sections = "|".join({name.partition(".")[0] for name in known if "." in name})
+    text = page.read_text("utf-8")
+    named = set(re.findall(rf"`((?:{sections})\.[a-z_]+)(?=[`\s=])", text))
+    assert {name for name in named if not name.endswith(".py")} <= known
+    variables = {PREFIX + name.replace(".", "__").upper() for name in known} | {CONFIG_FILE}
+    assert set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", text)) <= variables
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_is_named_exists(page: Path) -> None:
+    text = page.read_text("utf-8")
+    named = re.findall(r"`((?:gateway|scheduler|tests|docs|samples)/[A-Za-z0-9_/.-]+)(?=[`:])", text)
+    links = [one for one in re.findall(r"\]\(([^)#]+)", text) if "://" not in one]
+    assert [one for one in named if not (ROOT / one).exists()] == []
+    assert [one for one in links if not (page.parent / one).exists()] == []
