@@ -50,10 +50,6 @@ class Links:
     jitsi_hosts: frozenset[str] = frozenset()
 
 
-class _NoZone(ValueError):
-    pass
-
-
 def bind(
     event: Block, message: Message, pal: Pal, links: Links, now: datetime, body: str = "", reached_at: str = ""
 ) -> Component | Unbound:
@@ -63,8 +59,6 @@ def bind(
     """
     try:
         return _Binder(event, message, pal, now).component(links, body, reached_at)
-    except _NoZone as error:
-        return Unbound(Reason.UNKNOWN_TIME_ZONE, str(error))
     except (Unreadable, OverflowError) as error:
         return Unbound(Reason.INVALID, str(error))
 
@@ -97,6 +91,7 @@ class _Binder:
         self.now = now
         self.cancels = message.method == "CANCEL"
         self.notes: list[str] = []
+        self.zone_known = True
 
     def component(self, links: Links, body: str, reached_at: str) -> Component:
         start = self._start()
@@ -129,7 +124,9 @@ class _Binder:
             summary=self.event.text("SUMMARY").strip(),
             description=self.event.text("DESCRIPTION").strip()[:MAX_AGENDA],
             guests=tuple(self._guests()),
-            url=chosen.link.url if chosen is not None and can_join else None,
+            zone_known=self.zone_known,
+            # Nobody can come at a time that nobody knows.
+            url=chosen.link.url if chosen is not None and can_join and self.zone_known else None,
             platform=chosen.link.platform if chosen is not None else None,
             notes=(*self.notes, *unruled, *unexcluded),
         )
@@ -176,10 +173,9 @@ class _Binder:
         named = self.pal.zone or ("" if one.tzid else self.message.calendar.text("X-WR-TIMEZONE"))
         zone = zone_names.resolve(named, self.message.calendar) if named else None
         fault = f"the time zone {one.tzid!r} is not known" if one.tzid else "the event names no time zone"
-        if zone is None and not one.date_only and not self.cancels:
-            raise _NoZone(fault)
-        if zone is not None and not one.date_only:
-            self.notes.append(f"{fault}; {zone.name} is used")
+        if not one.date_only and not self.cancels:
+            self.zone_known = zone is not None
+            self.notes.append(f"{fault}; {zone.name} is used" if zone is not None else fault)
         return zone or UTC_ZONE
 
     def _instant(self, one: Stamp, zone: Zone) -> datetime:

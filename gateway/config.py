@@ -24,6 +24,7 @@ from gateway.platforms import PLATFORMS
 from scheduler.joins import Policy
 
 PREFIX: Final = "GATEWAY_"
+FILE_VARIABLE: Final = PREFIX + "CONFIG"  # names the settings file, see `cli`
 
 
 class BadConfig(Exception):
@@ -189,7 +190,7 @@ def _names() -> Iterator[str]:
 
 def _check_environment() -> None:
     """pydantic-settings lets a misspelt variable pass."""
-    known = {PREFIX + name.replace(".", "__").upper() for name in _names()}
+    known = {PREFIX + name.replace(".", "__").upper() for name in _names()} | {FILE_VARIABLE}
     for name in os.environ:
         if name.startswith(PREFIX) and name.upper() not in known:
             raise BadConfig(f"{name} is not a setting{_nearest(name, sorted(known))}.")

@@ -78,8 +78,8 @@ def _trusted(case: Case) -> Event | None:
     known = case.known
     if known is None or pinned(case.sender, organizer(case.message), known):
         return known
-    live = any(one.attending for one in (known.master, *known.overrides) if one is not None)
-    heard = live or known.answers or case.joins
+    versions = [one for one in (known.master, *known.overrides) if one is not None]
+    heard = any(one.attending for one in versions) or (known.answers and versions) or case.joins
     return known if heard or case.message.method != "REQUEST" else None
 
 
@@ -103,10 +103,11 @@ def _allowing_entry(case: Case) -> str | None:
 def _not_allowed(case: Case, desk: Desk, now: datetime) -> Decision | None:
     if not case.pal.allowlist or _allowing_entry(case) or case.sender.address == ALWAYS_ALLOWED:
         return None
-    if case.message.method != "REQUEST" or case.known is not None or not desk.decline_strangers:
+    held_already = case.known is not None and (case.known.master is not None or case.known.overrides)
+    if case.message.method != "REQUEST" or held_already or not desk.decline_strangers:
         # A stranger's word about an event that we hold gets no answer: it would look like ours to the organizer.
         return Decision(Verdict.REJECTED, Reason.NOT_ON_ALLOWLIST)
-    return _refusal(case, Reason.NOT_ON_ALLOWLIST, now)
+    return _refused(case, Reason.NOT_ON_ALLOWLIST, now)
 
 
 def _not_the_owner(case: Case) -> Decision | None:
@@ -115,14 +116,15 @@ def _not_the_owner(case: Case) -> Decision | None:
     return Decision(Verdict.REJECTED, Reason.NOT_THE_ORGANIZER)
 
 
-def _refusal(case: Case, reason: Reason, now: datetime, detail: str = "") -> Decision:
-    """Declined as a whole, with a reply and nothing else."""
-    event = next((one for one in case.message.events if one.first("RECURRENCE-ID") is None), case.message.events[0])
-    comment = declined(reason, case.pal.name, None)
+def _refused(case: Case, reason: Reason, now: datetime) -> Decision:
+    """Declined as a whole. Of the event only our answer is kept: it comes back as the PAL's PARTSTAT when the
+    organizer, allowed by then, sends the invitation again."""
+    message = case.message
+    block = next((one for one in message.events if one.first("RECURRENCE-ID") is None), message.events[0])
     # One answer is enough for a stranger, however often the invitation is edited.
-    anew = reason is not Reason.NOT_ON_ALLOWLIST
-    reply = _reply(case, event, None, "DECLINED", comment, now, anew=anew)
-    return Decision(Verdict.DECLINED, reason, replies=(reply,), detail=detail)
+    reply = _reply(case, block, None, "DECLINED", declined(reason, case.pal.name, None), now, anew=False)
+    event = Event(message.uid, organizer(message), _owner(case.sender), answers=(Answer(None, "DECLINED"),))
+    return Decision(Verdict.DECLINED, reason, event=event, replies=(reply,))
 
 
 def _applied(case: Case, desk: Desk, now: datetime) -> Decision:
@@ -134,8 +136,6 @@ def _applied(case: Case, desk: Desk, now: datetime) -> Decision:
     for one in bound:
         # Whole or not at all: half of a message would be a meeting nobody planned.
         if isinstance(one, Unbound):
-            if one.reason is Reason.UNKNOWN_TIME_ZONE and case.message.method == "REQUEST":
-                return _refusal(case, one.reason, now, one.detail)
             return Decision(Verdict.IGNORED, one.reason, detail=one.detail)
     components = tuple(one for one in bound if isinstance(one, Component))
     if case.message.method == "ADD":
@@ -236,6 +236,8 @@ def _answered(
 
 def _objection(event: Event, component: Component, desk: Desk, now: datetime) -> Reason | None:
     """Why the PAL cannot come to a component that it is invited to, None when it can."""
+    if not component.zone_known:
+        return Reason.UNKNOWN_TIME_ZONE
     if component.url is None:
         return Reason.LINK_NOT_JOINABLE if component.platform else Reason.NO_MEETING_LINK
     if component.recurrence_id is not None:

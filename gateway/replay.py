@@ -24,6 +24,7 @@ from gateway.itip import apply
 from gateway.mime import parse
 from gateway.pals import Pal
 from gateway.reply import Reply
+from gateway.verdict import TO_OPERATOR
 from scheduler.event import Component, Event
 from scheduler.joins import Join
 from scheduler.occurrences import expand
@@ -54,16 +55,22 @@ class Shown:
             "reply": replies[0] if replies else None,
             "replies": replies,
             "joins": [join_json(join) for join in self.joins],
-            "detail": "; ".join(filter(None, (decision.detail, *decision.notes))),
+            "detail": self.remark,
         }
+
+    @property
+    def remark(self) -> str:
+        """What the operator should know of it: what the reason means, the detail, and what was noticed on the way."""
+        decision = self.played.decision
+        meaning = TO_OPERATOR.get(decision.reason, "") if decision.reason else ""
+        return "; ".join(filter(None, (meaning, decision.detail, *decision.notes)))
 
     def as_text(self) -> str:
         """The same for people."""
         decision = self.played.decision
         reason = f" ({decision.reason})" if decision.reason else ""
         lines = [f"{self.file} → {self.played.pal.address}: {decision.verdict}{reason}"]
-        note = "; ".join(filter(None, (decision.detail, *decision.notes)))
-        lines += [f"  {note}"] if note else []
+        lines += [f"  {self.remark}"] if self.remark else []
         lines += [f"  reply {reply.partstat} to {reply.to}: {reply.comment}" for reply, _ in self.replies]
         lines += [f"  {join.starts:%a %Y-%m-%d %H:%M} UTC  {join.state}  {join.url}" for join in self.joins]
         return "\n".join(lines)

@@ -60,6 +60,7 @@ class Component:
     zone: Zone
     length: Length = Length()
     all_day: bool = False
+    zone_known: bool = True  # False: `zone` only stands in, and nothing is planned
     recurrence_id: datetime | None = None
     recurrence_wall: datetime | None = None
     anchor: datetime | None = None  # what recurrence_id is on the wall clock of the master, once that is known

@@ -4,6 +4,7 @@ A scenario is a title line (`# …`) and steps. A step is a line that begins wit
 
     > now 2026-03-01T08:00:00Z            the instant of what follows
     > pal anna@invite.example.com         a PAL; further words: zone=Europe/Berlin allow=ENTRY (may be repeated)
+    > allow anna@invite.example.com ENTRY…   the PAL's allowlist from now on
     > set horizon_days=30                 a setting of the desk (see `_SETTINGS`)
     > request from alex@acme.example      a mail with METHOD:REQUEST; also cancel and add, and `> method REPLY from …`
                                           for any other, `> method none` for a calendar part without one
@@ -143,6 +144,12 @@ class _Player:
         self.pals.append(pal)
         with self.engine.begin() as connection:
             store.add_pal(connection, pal, self.now)
+
+    def do_allow(self, words: list[str], block: tuple[str, ...]) -> None:
+        address, *entries = words
+        with self.engine.begin() as connection:
+            change = store.pals.update().where(store.pals.c.address == address)
+            connection.execute(change.values(allowlist=entries))
 
     def _message(self, method: str | None, words: list[str], block: tuple[str, ...]) -> None:
         self._default_pal()
