@@ -14,7 +14,18 @@ from typing import Final
 
 from gateway.binding import Links, Unbound, attendee_address, bind, organizer, own_attendee
 from gateway.ics import Block, Message, Property
-from gateway.itip import Applied, Freshness, apply, as_added, held, is_latest, is_orphan, located, removed
+from gateway.itip import (
+    Applied,
+    Freshness,
+    apply,
+    as_added,
+    held,
+    is_latest,
+    is_orphan,
+    located,
+    removed,
+    with_override,
+)
 from gateway.pals import ALWAYS_ALLOWED, Pal, allowed_by
 from gateway.reply import Reply, calendar_text
 from gateway.senders import Sender, owns, pinned
@@ -210,6 +221,7 @@ def _answered(
     if is_latest(applied.news, known):
         event = replace(event, organizer=organizer(case.message))
     judged = [_Judged(one, blocks[one], _objection(event, one, desk, now)) for one in applied.news if one.attending]
+    event, judged = _today_of_all_day(event, judged, desk, now)
     event = _forget_answers(_without_all_day(event, judged), applied.news)
     gone = tuple(one.recurrence_id for one in applied.news if not one.attending)
     joins = plan(event, case.joins, case.pal.attendant, now, desk.scheduling)
@@ -249,6 +261,31 @@ def _objection(event: Event, component: Component, desk: Desk, now: datetime) ->
     if component.all_day and not running and not desk.join_all_day:
         return Reason.ALL_DAY
     return None
+
+
+def _today_of_all_day(event: Event, judged: list[_Judged], desk: Desk, now: datetime) -> tuple[Event, list[_Judged]]:
+    """An all-day series is declined, but the date that runs today is joined: it becomes a date of its own."""
+    for one in judged:
+        following = ahead(event, now, desk.scheduling) if one.reason is Reason.ALL_DAY else None
+        if following is None or following.starts > now or following.component.recurrence_id is not None:
+            continue
+        if one.component.recurrence_id is None:
+            start = one.component.zone.wall(following.starts)
+            today = replace(
+                one.component, recurrence_id=following.recurrence_id, start=start, rules=(), added=(), excluding=()
+            )
+            return with_override(event, today), [*judged, _Judged(today, _block_of_date(one.block, start), None)]
+    return event, judged
+
+
+def _block_of_date(block: Block, day: datetime) -> Block:
+    """The VEVENT of an all-day series as it would stand for one of its dates."""
+    value = f"{day:%Y%m%d}"
+    named = [
+        Property(name, {"VALUE": "DATE"}, value, f"{name};VALUE=DATE:{value}") for name in ("RECURRENCE-ID", "DTSTART")
+    ]
+    left_out = ("RRULE", "RDATE", "EXDATE", "EXRULE", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID")
+    return Block(block.name, [*(one for one in block.properties if one.name not in left_out), *named])
 
 
 def _without_all_day(event: Event, judged: list[_Judged]) -> Event:

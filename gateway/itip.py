@@ -143,10 +143,11 @@ def _freshness(component: Component, event: Event) -> Freshness:
 def _take(event: Event, component: Component) -> Event:
     if component.recurrence_id is None:
         return _remembered(replace(event, master=component), component)
-    return _with_override(event, component)
+    return with_override(event, component)
 
 
-def _with_override(event: Event, component: Component) -> Event:
+def with_override(event: Event, component: Component) -> Event:
+    """The event with one more date of its own, in place of what stood for that date."""
     before = held(event, component)
     others = tuple(one for one in event.overrides if one is not before)
     return replace(event, overrides=tuple(sorted((*others, component), key=_place)))
@@ -181,7 +182,7 @@ def _vouched(event: Event, override: Component, master: Revision) -> Event:
     known = held(event, override)
     if known is None or (known.beside is not None and _clock(known.beside) >= _clock(master)):
         return event
-    return _with_override(event, replace(known, beside=master))
+    return with_override(event, replace(known, beside=master))
 
 
 def _settle(event: Event) -> Event:
@@ -192,7 +193,7 @@ def _settle(event: Event) -> Event:
         found = located(one, event.master)
         before = held(event, found)
         if before is None or before.revision < found.revision:
-            event = _with_override(event, found)
+            event = with_override(event, found)
     overrides = tuple(_listed(one, event.master) for one in event.overrides)
     event = replace(event, overrides=overrides)
     settled = (replace(one, dormant=not _in_force(one, event), anchor=_anchor(one, event.master)) for one in overrides)
