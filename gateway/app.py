@@ -89,7 +89,7 @@ class Gateway:
         self._http = self._make_http()
 
     def _make_http(self) -> Server:
-        app = make_app(self.engine, self.callbacks, self._joins.ring)
+        app = make_app(self.engine, self.callbacks, self._joins.ring, self.settings.domain)
         if not self.settings.platform.base_url:
             app.include_router(Sandbox().router)
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)

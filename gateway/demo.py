@@ -87,8 +87,9 @@ def _demo_pal(gateway: Gateway) -> Pal:
     try:
         with gateway.engine.begin() as connection:
             store.add_pal(connection, pal, utc_now())
-    except IntegrityError:
-        pass  # an earlier demo added it
+    except IntegrityError:  # an earlier demo added it, or somebody did
+        with gateway.engine.connect() as connection:
+            pal = store.find_pal(connection, address) or pal
     return pal
 
 

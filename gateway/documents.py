@@ -2,6 +2,7 @@
 
 Rules of this file (specification, "Create PAL" and "Patch PAL"):
 - Every fault is named at once, by the path of the field.
+- A document is bounded in size and depth, and can be written as UTF-8, before anything else looks at it.
 - There is one document. The older names (persona, replica) are translated on the way in and out, by one table.
 - `layers.conferencing` is ours; the other layers are kept as they are given.
 """
@@ -9,18 +10,22 @@ Rules of this file (specification, "Create PAL" and "Patch PAL"):
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Annotated, Any, Final, Literal, NoReturn
 
 import jsonpatch
 import jsonpointer
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 
-from gateway.pals import allowlist_fault, username_fault
+from gateway.pals import Pal, allowlist_fault, username_fault
 from scheduler.zones import iana_names
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
+MAX_DEPTH: Final = 64
+MAX_FAULTS: Final = 100  # that are named at once
 MAX_OPERATIONS: Final = 100
 MAX_COPIES: Final = 5  # `copy` of a growing part doubles it each time
 
@@ -33,8 +38,15 @@ LEGACY_NAMES: Final = {
 }
 _TODAYS_NAMES: Final = {old: new for new, old in LEGACY_NAMES.items()}
 
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise PydanticCustomError("unprintable", "Only printable characters can stand here")
+    return text
+
+
 Text = Annotated[str, StringConstraints(max_length=100_000)]
-Name = Annotated[str, StringConstraints(max_length=200)]
+Name = Annotated[str, StringConstraints(max_length=200), AfterValidator(_printable)]
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class Conferencing(_Section):
     """The PAL's meeting identity."""
 
     username: Name | None = Field(default=None, description="The local part of its meeting address.")
-    allowlist: list[Name] | None = Field(default=None, description="Who may invite it: addresses or RE2 regexes.")
+    allowlist: list[str] | None = Field(default=None, description="Who may invite it: addresses or RE2 regexes.")
     time_zone: Name | None = Field(default=None, description="IANA zone for events that name none.")
     context: Literal["none", "title", "full"] = Field(
         default="title", description="What of the event the conversation is told about."
@@ -99,9 +111,41 @@ def faults_of(document: Any, *, legacy: bool = False) -> list[Fault]:
     """
     if not isinstance(document, dict):
         return [Fault("", "The body must be a JSON object.")]
-    if len(json.dumps(document)) > MAX_DOCUMENT_BYTES:
-        return [Fault("", f"A PAL is at most {MAX_DOCUMENT_BYTES // 1024} kB.")]
-    return [*_shape(document), *_needs(document, legacy), *_conferencing(document)]
+    fault = _unwritable(document)
+    if fault is not None:
+        return [fault]
+    found = (fault for part in (_shape(document), _needs(document, legacy), _conferencing(document)) for fault in part)
+    return list(islice(found, MAX_FAULTS))
+
+
+def read_json(raw: bytes) -> Any | Fault:
+    """What a body says, or why it is no JSON that can be kept."""
+    try:
+        said = json.loads(raw, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        return Fault("", f"The body is not JSON: {str(error)[:200].encode('ascii', 'replace').decode()}.")
+    fault = _unwritable(said)
+    return said if fault is None else fault
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _unwritable(value: Any) -> Fault | None:
+    """Why a value cannot be kept: too deep, too large, or not to be written as UTF-8 JSON."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            return Fault("", f"JSON is nested at most {MAX_DEPTH} deep here.")
+        nested = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [inner for container in nested for inner in container]
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+    except ValueError:  # a number beyond all bounds, half of a surrogate pair
+        return Fault("", "The body has a number or a character that cannot be written.")
+    return Fault("", f"A body is at most {MAX_DOCUMENT_BYTES // 1024} kB.") if size > MAX_DOCUMENT_BYTES else None
 
 
 def _shape(document: dict[str, Any]) -> Iterator[Fault]:
@@ -143,9 +187,9 @@ def _conferencing(document: dict[str, Any]) -> Iterator[Fault]:
     elif isinstance(username, str) and (fault := username_fault(username)):
         yield Fault(where + "username", fault)
     if isinstance(allowlist, list) and all(isinstance(one, str) for one in allowlist):
-        fault = allowlist_fault(tuple(allowlist))
-        if fault is not None:
-            yield Fault(where + "allowlist", fault)
+        refused = allowlist_fault(tuple(allowlist))
+        if refused is not None:
+            yield Fault(where + "allowlist", refused)
     if isinstance(zone, str) and zone not in iana_names():
         yield Fault(where + "time_zone", "That is not an IANA time zone; write one like Europe/Berlin.")
 
@@ -153,20 +197,31 @@ def _conferencing(document: dict[str, Any]) -> Iterator[Fault]:
 def patched(document: dict[str, Any], operations: Any) -> dict[str, Any] | list[Fault]:
     """The document after a JSON Patch (RFC 6902), or what is wrong with the patch. The document is not changed.
 
-    `layers` and `layers.conferencing` count as there, so that a username can be added to a PAL that has neither.
+    Every layer counts as there, so that a username can be added to a PAL that has no conferencing yet.
     """
     faults = _patch_faults(operations)
     if faults:
         return faults
     layers = document.get("layers") or {}
-    start = {**document, "layers": {**layers, "conferencing": layers.get("conferencing") or {}}}
+    start = {**document, "layers": {**_EMPTY_LAYERS, **{name: one for name, one in layers.items() if one is not None}}}
     try:
         result = jsonpatch.apply_patch(start, operations)
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, ValueError, KeyError) as error:
-        return [Fault("", f"The patch cannot be applied: {str(error)[:200]}.")]
+    except _NOT_APPLICABLE as error:
+        return [Fault("", f"The patch cannot be applied: {str(error)[:200].encode('ascii', 'replace').decode()}.")]
     if not isinstance(result, dict):
         return [Fault("", "The patch leaves no JSON object.")]
-    return _pruned(result)
+    return _pruned(result, layers)
+
+
+# jsonpatch raises what it meets; RecursionError: a copy of what the patch itself nested too deeply.
+_NOT_APPLICABLE: Final = (
+    jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, ValueError, LookupError, AttributeError,
+    RecursionError,
+)  # fmt: skip
+# What a patch finds where a layer is not there.
+_EMPTY_LAYERS: Final[dict[str, Any]] = {
+    name: {"allowlist": []} if name == "conferencing" else {} for name in Layers.model_fields
+}
 
 
 def _patch_faults(operations: Any) -> list[Fault]:
@@ -174,19 +229,63 @@ def _patch_faults(operations: Any) -> list[Fault]:
         return [Fault("", "The body must be a list of JSON Patch operations.")]
     if len(operations) > MAX_OPERATIONS or sum(one.get("op") == "copy" for one in operations) > MAX_COPIES:
         return [Fault("", f"A patch has at most {MAX_OPERATIONS} operations, {MAX_COPIES} of them copy.")]
-    if len(json.dumps(operations)) > MAX_DOCUMENT_BYTES:
-        return [Fault("", f"A patch is at most {MAX_DOCUMENT_BYTES // 1024} kB.")]
-    return []
+    fault = _unwritable(operations)
+    return [fault] if fault is not None else []
 
 
-def _pruned(document: dict[str, Any]) -> dict[str, Any]:
+def _pruned(document: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Without the empty layers that were only there to be added to."""
     layers = document.get("layers")
     if not isinstance(layers, dict):
         return document
-    layers = {name: layer for name, layer in layers.items() if name != "conferencing" or layer not in ({}, None)}
+    layers = {
+        name: layer
+        for name, layer in layers.items()
+        if layer is not None and (name in given or layer != _EMPTY_LAYERS.get(name))
+    }
     rest = {name: value for name, value in document.items() if name != "layers"}
     return {**rest, "layers": layers} if layers else rest
+
+
+def completed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document without faults as it is kept: its name and mode said, its username in lower case."""
+    layer = conferencing_of(document)
+    named = str(layer["username"]).lower() if layer else ""
+    whole = {
+        **document,
+        "pal_name": document.get("pal_name") or named.capitalize() or "PAL",
+        "pipeline_mode": document.get("pipeline_mode", "full"),
+    }
+    if layer:
+        conferencing = {**layer, "username": named, "allowlist": layer.get("allowlist") or []}
+        whole["layers"] = {**document["layers"], "conferencing": conferencing}
+    return whole
+
+
+def pal_of(pal_id: str, account: str, document: Mapping[str, Any], domain: str) -> Pal:
+    """The PAL that a complete document describes."""
+    layer = conferencing_of(document)
+    return Pal(
+        id=pal_id,
+        name=document["pal_name"],
+        address=f"{layer['username']}@{domain}" if layer else "",
+        face_id=document.get("default_face_id") or "",
+        allowlist=tuple(layer["allowlist"]) if layer else (),
+        zone=layer.get("time_zone") if layer else None,
+        account=account,
+    )
+
+
+def document_of(pal: Pal) -> dict[str, Any]:
+    """A complete document for a PAL that was described by a command."""
+    conferencing = {"username": pal.address.partition("@")[0], "allowlist": list(pal.allowlist)}
+    return {
+        "pal_name": pal.name,
+        "system_prompt": f"You are {pal.name}, a helpful meeting assistant.",
+        "pipeline_mode": "full",
+        "default_face_id": pal.face_id,
+        "layers": {"conferencing": {**conferencing, **({"time_zone": pal.zone} if pal.zone else {})}},
+    }
 
 
 def to_legacy(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,7 +293,40 @@ def to_legacy(document: Mapping[str, Any]) -> dict[str, Any]:
     return {LEGACY_NAMES.get(name, name): value for name, value in document.items()}
 
 
-def from_legacy(document: Mapping[str, Any]) -> dict[str, Any]:
+def from_legacy(document: Any) -> Any:
     """A document that may use the older names, under today's; where both stand, today's counts."""
+    if not isinstance(document, dict):
+        return document
     translated = {_TODAYS_NAMES[name]: value for name, value in document.items() if name in _TODAYS_NAMES}
     return {**translated, **{name: value for name, value in document.items() if name not in _TODAYS_NAMES}}
+
+
+def operations_from_legacy(operations: Any) -> Any:
+    """A patch whose paths may use the older names, under today's."""
+    if not isinstance(operations, list):
+        return operations
+    return [_operation(one) if isinstance(one, dict) else one for one in operations]
+
+
+def _operation(operation: dict[str, Any]) -> dict[str, Any]:
+    paths = {name: _path(operation[name]) for name in ("path", "from") if isinstance(operation.get(name), str)}
+    whole = {"value": from_legacy(operation["value"])} if operation.get("path") == "" and "value" in operation else {}
+    return {**operation, **paths, **whole}
+
+
+def _path(pointer: str) -> str:
+    name = pointer[1:].partition("/")[0]
+    if not pointer.startswith("/") or name not in _TODAYS_NAMES:
+        return pointer
+    return "/" + _TODAYS_NAMES[name] + pointer[1 + len(name) :]
+
+
+def faults_to_legacy(faults: Sequence[Fault]) -> list[Fault]:
+    """Faults that name the older fields."""
+    return [replace(one, field=_older(one.field), message=_older(one.message)) for one in faults]
+
+
+def _older(text: str) -> str:
+    for new, old in sorted(LEGACY_NAMES.items(), key=lambda names: -len(names[0])):
+        text = text.replace(new, old)
+    return text

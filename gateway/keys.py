@@ -18,7 +18,9 @@ class Key:
     id: str
     account: str
     digest: str
+    name: str = ""
     networks: tuple[str, ...] = ()
+    created_at: datetime | None = None
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
 

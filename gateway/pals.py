@@ -31,7 +31,7 @@ _EXACT: Final = re.compile(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+", re.ASCII)
 
 @dataclass(frozen=True)
 class Pal:
-    """An AI agent that can be invited. `zone` (IANA) is used for events that name none."""
+    """An AI agent of an account, invited at `address` ('': it cannot be). `zone` (IANA): for events that name none."""
 
     id: str
     name: str
@@ -41,6 +41,7 @@ class Pal:
     zone: str | None = None
     context: str = "title"  # what of an event its conversations are told: none, title, full
     properties: dict[str, Any] = field(default_factory=dict)  # of its conversations
+    account: str = "default"
 
     @property
     def attendant(self) -> Attendant:
@@ -59,7 +60,7 @@ def pal_id(address: str) -> str:
 
 def username_fault(username: str) -> str | None:
     """Why this cannot be a username, None when it can. Upper case is no fault, it is lowered."""
-    name = username.lower()
+    name = username.lower() if username.isascii() else ""  # the Kelvin sign would become a plain k
     if not _USERNAME.fullmatch(name):
         return (
             "A username has 2 or more characters, starts and ends with a letter or digit, "

@@ -1,4 +1,4 @@
-"""PALs, mails, decisions and the outbox in the database: all SQL of this room, and the schema's migrations. Shell.
+"""PALs, keys, mails, decisions and the outbox: all SQL of this room, and the migrations of the schema. Shell.
 
 Rules of this file:
 - Every function works in the caller's transaction; only `migrate` opens its own.
@@ -7,9 +7,10 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import (
     JSON,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Row,
+    Select,
     String,
     Table,
     Text,
@@ -40,9 +42,12 @@ from sqlalchemy import (
 )
 
 import scheduler.store
+from gateway.documents import document_of
+from gateway.keys import Key
 from gateway.pals import Pal
 from gateway.reply import Reply
 from scheduler.database import UtcDateTime, metadata
+from scheduler.joins import Join
 
 HEAD: Final = "0001"  # the newest migration; a test compares it with the files
 _MIGRATION_LOCK: Final = 0x50414C31  # one process migrates, the others wait ("PAL1")
@@ -51,12 +56,28 @@ pals = Table(
     "pals",
     metadata,
     Column("id", String, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("document", JSON, nullable=False),  # the whole PAL; the columns that follow are what the desk reads of it
     Column("name", Text, nullable=False),
-    Column("address", String, nullable=False, unique=True),
+    Column("address", String, unique=True),  # NULL: it cannot be invited
     Column("face_id", String, nullable=False),
     Column("allowlist", JSON, nullable=False),
     Column("zone", String),
     Column("created_at", UtcDateTime, nullable=False),
+    Index("pals_account", "account", "created_at"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("digest", String, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("networks", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
 )
 
 mails = Table(
@@ -87,6 +108,7 @@ invites = Table(
     Column("decided_at", UtcDateTime, nullable=False),
     Index("invites_event", "pal_id", "uid"),
     Index("invites_mail", "mail_id"),
+    Index("invites_decided", "pal_id", "decided_at"),
 )
 
 outbox = Table(
@@ -156,6 +178,29 @@ class InviteRow:
 
 
 @dataclass(frozen=True)
+class PalRow:
+    """A PAL as it is kept: what the desk reads, the whole document, and when it was made."""
+
+    pal: Pal
+    document: dict[str, Any]
+    created_at: datetime
+
+
+T = TypeVar("T")
+# The last row of the page before: the instant it is sorted by, and its id.
+Mark = tuple[datetime, str]
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """Some rows of a list, how many the whole list has, and where the next page goes on (None: it is the last)."""
+
+    rows: tuple[T, ...]
+    total: int
+    next: Mark | None
+
+
+@dataclass(frozen=True)
 class Letter:
     """A mail that waits in the outbox, claimed by us."""
 
@@ -199,19 +244,110 @@ def create_throwaway(engine: Engine) -> None:
     metadata.create_all(engine)
 
 
-def add_pal(connection: Connection, pal: Pal, now: datetime) -> None:
-    """Write a new PAL; IntegrityError when its address or id is taken."""
-    connection.execute(
-        insert(pals).values(
-            id=pal.id,
-            name=pal.name,
-            address=pal.address,
-            face_id=pal.face_id,
-            allowlist=list(pal.allowlist),
-            zone=pal.zone,
-            created_at=now,
-        )
-    )
+def add_pal(connection: Connection, pal: Pal, now: datetime, document: Mapping[str, Any] | None = None) -> None:
+    """Write a new PAL; IntegrityError when its address or id is taken. Without a document it gets a plain one."""
+    connection.execute(insert(pals).values(id=pal.id, created_at=now, **_columns(pal, document or document_of(pal))))
+
+
+def save_pal(connection: Connection, pal: Pal, document: Mapping[str, Any]) -> None:
+    """Write a PAL that has changed; IntegrityError when its address is taken."""
+    connection.execute(update(pals).where(pals.c.id == pal.id).values(_columns(pal, document)))
+
+
+def _columns(pal: Pal, document: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "account": pal.account,
+        "document": dict(document),
+        "name": pal.name,
+        "address": pal.address or None,
+        "face_id": pal.face_id,
+        "allowlist": list(pal.allowlist),
+        "zone": pal.zone,
+    }
+
+
+def account_pal(connection: Connection, account: str, pal_id: str) -> PalRow | None:
+    """A PAL of an account, its row locked until the transaction ends."""
+    query = select(pals).where(pals.c.id == pal_id, pals.c.account == account).with_for_update()
+    row = connection.execute(query).first()
+    return _pal_row(row) if row is not None else None
+
+
+def account_pals(connection: Connection, account: str, after: Mark | None, limit: int) -> Page[PalRow]:
+    """The PALs of an account, the newest first."""
+    query = select(pals).where(pals.c.account == account)
+    page = _page(connection, query, pals.c.created_at, after, limit, newest=True)
+    return Page(tuple(_pal_row(row) for row in page.rows), page.total, page.next)
+
+
+def account_joins(
+    connection: Connection, account: str, pal_id: str | None, states: Sequence[str], after: Mark | None, limit: int
+) -> Page[Join]:
+    """The joins of an account's PALs, by start."""
+    table = scheduler.store.joins
+    query = select(table).where(_of_account(table.c.pal_id, account, pal_id))
+    if states:
+        query = query.where(table.c.state.in_(states))
+    page = _page(connection, query, table.c.starts, after, limit)
+    found = (scheduler.store.get_join(connection, row.id) for row in page.rows)
+    return Page(tuple(join for join in found if join is not None), page.total, page.next)
+
+
+def account_invites(
+    connection: Connection, account: str, pal_id: str | None, verdict: str | None, after: Mark | None, limit: int
+) -> Page[InviteRow]:
+    """What was decided for an account's PALs, the newest first."""
+    query = select(invites).where(_of_account(invites.c.pal_id, account, pal_id))
+    if verdict is not None:
+        query = query.where(invites.c.verdict == verdict)
+    page = _page(connection, query, invites.c.decided_at, after, limit, newest=True)
+    return Page(tuple(InviteRow(**row._mapping) for row in page.rows), page.total, page.next)
+
+
+def _of_account(column: Column[Any], account: str, pal_id: str | None) -> ColumnElement[bool]:
+    owned = select(pals.c.id).where(pals.c.account == account)
+    return column.in_(owned if pal_id is None else owned.where(pals.c.id == pal_id))
+
+
+def _page(
+    connection: Connection, query: Select[Any], at: Column[Any], after: Mark | None, limit: int, *, newest: bool = False
+) -> Page[Row[Any]]:
+    """A page of a query, sorted by an instant and then by id."""
+    key = query.selected_columns["id"]
+    total = connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
+    if after is not None:
+        instant, last = after
+        beyond = at < instant if newest else at > instant
+        query = query.where(beyond | ((at == instant) & (key > last)))
+    found = connection.execute(query.order_by(at.desc() if newest else at, key).limit(limit + 1)).all()
+    rows = tuple(found[:limit])
+    return Page(rows, total, (rows[-1]._mapping[at.name], rows[-1].id) if len(found) > limit else None)
+
+
+def add_key(connection: Connection, key: Key) -> None:
+    """Write a new key."""
+    connection.execute(insert(keys).values({**vars(key), "networks": list(key.networks)}))
+
+
+def find_key(connection: Connection, digest: str) -> Key | None:
+    """The key with a digest."""
+    row = connection.execute(select(keys).where(keys.c.digest == digest)).first()
+    return _key(row) if row is not None else None
+
+
+def all_keys(connection: Connection) -> list[Key]:
+    """Every key, by account."""
+    return [_key(row) for row in connection.execute(select(keys).order_by(keys.c.account, keys.c.created_at))]
+
+
+def revoke_key(connection: Connection, key_id: str, now: datetime) -> bool:
+    """Let a key open nothing from now on; False when there is none that was not revoked before."""
+    known = update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
+    return connection.execute(known.values(revoked_at=now)).rowcount == 1
+
+
+def _key(row: Row[Any]) -> Key:
+    return Key(**{**row._mapping, "networks": tuple(row.networks)})
 
 
 def find_pal(connection: Connection, address: str) -> Pal | None:
@@ -221,8 +357,9 @@ def find_pal(connection: Connection, address: str) -> Pal | None:
 
 
 def all_pals(connection: Connection) -> list[Pal]:
-    """Every PAL, by address."""
-    return [_pal(row) for row in connection.execute(select(pals).order_by(pals.c.address))]
+    """Every PAL that can be invited, by address."""
+    invitable = select(pals).where(pals.c.address.is_not(None)).order_by(pals.c.address)
+    return [_pal(row) for row in connection.execute(invitable)]
 
 
 def remove_pal(connection: Connection, pal_id: str) -> None:
@@ -231,7 +368,11 @@ def remove_pal(connection: Connection, pal_id: str) -> None:
 
 
 def _pal(row: Row[Any]) -> Pal:
-    return Pal(row.id, row.name, row.address, row.face_id, tuple(row.allowlist), row.zone)
+    return Pal(row.id, row.name, row.address or "", row.face_id, tuple(row.allowlist), row.zone, row.account)
+
+
+def _pal_row(row: Row[Any]) -> PalRow:
+    return PalRow(_pal(row), row.document, row.created_at)
 
 
 def save_mail(connection: Connection, mail: MailRow) -> None:

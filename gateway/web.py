@@ -1,4 +1,4 @@
-"""HTTP in: the platform's callbacks and the health of this process. A door.
+"""HTTP in: the API, the platform's callbacks and the health of this process. A door.
 
 Rules of this file: a callback is believed because its path is signed by us; anything else about it is only data.
 """
@@ -18,6 +18,11 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 import scheduler.store
+from gateway import __version__
+from gateway.api import faults, forms
+from gateway.api.forms import refusals
+from gateway.api.lists import Lists
+from gateway.api.pals import Pals
 from scheduler.joins import JoinState
 
 MAX_CALLBACK_BYTES: Final = 4 * 1024 * 1024  # a transcript of a long call is some 100 kB
@@ -47,16 +52,27 @@ class Callbacks:
         return hmac.new(self._secret, join_id.encode(), "sha256").hexdigest()[:32]
 
 
-def make_app(engine: Engine, callbacks: Callbacks, on_callback: Callable[[], None]) -> FastAPI:
-    """The HTTP application; `on_callback` is called after one was written down."""
+def make_app(engine: Engine, callbacks: Callbacks, on_callback: Callable[[], None], domain: str) -> FastAPI:
+    """The HTTP application; `on_callback` is called after one was written down, `domain` is that of PALs' addresses."""
     # /docs would load its assets from public hosts.
-    app = FastAPI(title="PAL gateway", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="PAL gateway", version=__version__, docs_url=None, redoc_url=None)
+    app.state.engine = engine
+    faults.install(app)
+    forms.install(app)
+    for resource in (Pals(engine, domain), Pals(engine, domain, legacy=True), Lists(engine)):
+        app.include_router(resource.router)
+    _add_health(app, engine)
+    _add_callbacks(app, engine, callbacks, on_callback)
+    return app
+
+
+def _add_health(app: FastAPI, engine: Engine) -> None:
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", responses=refusals(503))
     async def readyz() -> dict[str, str]:
         def ask() -> None:
             with engine.connect() as connection:
@@ -68,7 +84,9 @@ def make_app(engine: Engine, callbacks: Callbacks, on_callback: Callable[[], Non
             raise HTTPException(503, "The store does not answer.") from error
         return {"status": "ready"}
 
-    @app.post("/v2/callbacks/{join_id}/{signature}")
+
+def _add_callbacks(app: FastAPI, engine: Engine, callbacks: Callbacks, on_callback: Callable[[], None]) -> None:
+    @app.post("/v2/callbacks/{join_id}/{signature}", responses=refusals(400, 404, 413))
     async def callback(join_id: str, signature: str, request: Request) -> dict[str, str]:
         if not callbacks.is_signed(join_id, signature):
             raise HTTPException(404, "There is no such join.")
@@ -87,8 +105,6 @@ def make_app(engine: Engine, callbacks: Callbacks, on_callback: Callable[[], Non
             log.info(f"join {state}", join=join_id, **({"reason": reason} if reason else {}))
             on_callback()
         return {"status": "noted"}
-
-    return app
 
 
 @dataclass(frozen=True)

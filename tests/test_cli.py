@@ -127,6 +127,24 @@ def test_pals_and_joins_without_http(tmp_path: Path) -> None:
     assert len(run("joins", "list", "--state", "cancelled", "--json", env=store).stdout.splitlines()) == 9
 
 
+def test_keys(tmp_path: Path) -> None:
+    store = {"GATEWAY_STORE__URL": f"sqlite:///{tmp_path}/g.db"}
+    words = ["--account", "acme", "--name", "laptop", "--allow-ip", "10.0.0.0/8", "--expires", "2999-01-01T00:00:00Z"]
+    created = run("keys", "create", *words, env=store)
+    key = created.stdout.strip()
+    assert (created.returncode, key[:3], len(key) > 40) == (0, "pg_", True)
+    (row,) = [json.loads(line) for line in run("keys", "list", "--json", env=store).stdout.splitlines()]
+    assert row["id"] in created.stderr
+    assert (row["account"], row["name"], row["networks"]) == ("acme", "laptop", ["10.0.0.0/8"])
+    assert (row["expires_at"], row["revoked_at"]) == ("2999-01-01T00:00:00Z", None)
+    listed = run("keys", "list", env=store).stdout
+    assert "acme (laptop)  from 10.0.0.0/8  until 2999-01-01T00:00:00Z" in listed
+    assert key.encode() not in b"".join(path.read_bytes() for path in tmp_path.glob("g.db*"))
+    assert run("keys", "revoke", row["id"], env=store).stdout == f"{row['id']} opens nothing any more.\n"
+    assert run("keys", "revoke", row["id"], env=store).returncode == 1
+    assert "revoked" in run("keys", "list", env=store).stdout
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -146,6 +164,11 @@ def test_pals_and_joins_without_http(tmp_path: Path) -> None:
         (["pals", "add", "postmaster@invite.example.com"], 2, "reserved"),
         (["occurrences", "nowhere.ics"], 1, "nowhere.ics cannot be read"),
         (["pals", "add", "ada@other.example"], 2, "the domain of this gateway"),
+        (["keys", "create"], 2, "--account"),
+        (["keys", "create", "--account", "a\nb"], 2, "printable"),
+        (["keys", "create", "--account", "acme", "--allow-ip", "10.0.0.1/8"], 2, "not a network"),
+        (["keys", "create", "--account", "acme", "--expires", "2020-01-01T00:00:00Z"], 2, "expired already"),
+        (["keys", "revoke", "k1"], 1, "There is no key k1"),
         (["joins", "list", "--state", "lost"], 2, "not a state of a join"),
         (["serve", "--config", "nowhere.toml"], 2, "cannot be read"),
         (["nonsense"], 2, "No such command"),
@@ -193,6 +216,9 @@ COMMANDS = [
     "pals show",
     "pals remove",
     "joins list",
+    "keys create",
+    "keys list",
+    "keys revoke",
 ]
 
 

@@ -15,10 +15,12 @@ PURE = {
     "scheduler": {"scheduler", "recurrence", "zones", "event", "occurrences", "joins", "request", "retry"},
     "gateway": {
         "gateway", "address", "ics", "zone_names", "binding", "itip", "pals", "senders", "verdict", "wording", "reply",
-        "mime", "decide", "platforms",
+        "mime", "decide", "platforms", "documents", "keys",
     },
 }  # fmt: skip
-PURE_LIBRARIES = {"icalendar", "dateutil", "re2", "tzlocal.windows_tz"}
+PURE_LIBRARIES = {
+    "dateutil", "icalendar", "jsonpatch", "jsonpointer", "pydantic", "pydantic_core", "re2", "tzlocal.windows_tz",
+}  # fmt: skip
 # What of the standard library does I/O, asks the clock, or rolls dice.
 IMPURE = {
     "asyncio", "ftplib", "http", "imaplib", "io", "multiprocessing", "os", "pathlib", "poplib", "random", "sched",

@@ -14,7 +14,9 @@ def test_usernames(name: str) -> None:
     assert username_fault(name) is None
 
 
-@pytest.mark.parametrize("name", ["a", "", "-ada", "ada-", ".a", "a b", "ädа", "bot1", "BOT42", "a" * 65, "a@b", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["a", "", "-ada", "ada-", ".a", "a b", "ädа", "bot1", "BOT42", "a" * 65, "a@b", "a\n", "\u212aate"]
+)
 def test_no_usernames(name: str) -> None:
     assert username_fault(name)
 

@@ -1,4 +1,4 @@
-"""The first schema: PALs, mails and what was decided on them, events, joins, the outbox.
+"""The first schema: PALs, keys, mails and what was decided on them, events, joins, the outbox.
 
 A migration is frozen once released: it spells its tables out and imports none of ours, except the type of an instant.
 """
@@ -22,12 +22,26 @@ def _desk() -> None:
     op.create_table(
         "pals",
         sa.Column("id", sa.String, primary_key=True),
+        sa.Column("account", sa.String, nullable=False),
+        sa.Column("document", sa.JSON, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
-        sa.Column("address", sa.String, nullable=False, unique=True),
+        sa.Column("address", sa.String, unique=True),
         sa.Column("face_id", sa.String, nullable=False),
         sa.Column("allowlist", sa.JSON, nullable=False),
         sa.Column("zone", sa.String),
         sa.Column("created_at", UtcDateTime, nullable=False),
+    )
+    op.create_index("pals_account", "pals", ["account", "created_at"])
+    op.create_table(
+        "keys",
+        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("account", sa.String, nullable=False),
+        sa.Column("digest", sa.String, nullable=False, unique=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("networks", sa.JSON, nullable=False),
+        sa.Column("created_at", UtcDateTime, nullable=False),
+        sa.Column("expires_at", UtcDateTime),
+        sa.Column("revoked_at", UtcDateTime),
     )
     op.create_table(
         "mails",
@@ -55,6 +69,7 @@ def _desk() -> None:
     )
     op.create_index("invites_event", "invites", ["pal_id", "uid"])
     op.create_index("invites_mail", "invites", ["mail_id"])
+    op.create_index("invites_decided", "invites", ["pal_id", "decided_at"])
 
 
 def _calendar() -> None:

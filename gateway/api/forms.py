@@ -1,0 +1,174 @@
+"""What requests and answers of the API have in common: bodies, pages, and how OpenAPI tells of them. A door.
+
+Rules of this file:
+- A body is read no further than its limit, after the key was looked at; what it says is checked as one document, so
+  that every fault is named at once. Its schema stands in `openapi_extra`.
+- A list is sorted by an instant and an id; a cursor is the last row's, so that rows may come and go between pages.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, FastAPI, Query, Request
+from pydantic import BaseModel, Field
+
+from gateway.api.auth import Asking
+from gateway.api.faults import Refused, invalid
+from gateway.documents import LEGACY_NAMES, MAX_DOCUMENT_BYTES, Fault, read_json
+from gateway.store import Mark, Page, T
+
+Schema = dict[str, Any]
+
+
+class NamedFault(BaseModel):
+    """One thing that is wrong, and where."""
+
+    field: str
+    message: str
+
+
+class FaultAnswer(BaseModel):
+    """The form of every fault."""
+
+    message: str
+    errors: list[NamedFault]
+
+
+_REFUSALS: Final = {
+    400: "Something in the request is wrong; `errors` names all of it.",
+    401: "No key, or one that opens nothing.",
+    403: "The key may not be used from this address.",
+    404: "There is no such thing, or it is another account's.",
+    413: "The body is too large.",
+    503: "The store cannot be used now.",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The faults that a route documents."""
+    return {status: {"model": FaultAnswer, "description": _REFUSALS[status]} for status in statuses}
+
+
+async def _json_body(request: Request, key: Asking) -> Any:
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > MAX_DOCUMENT_BYTES:
+            raise Refused(413, f"A body has at most {MAX_DOCUMENT_BYTES // 1024} kB.")
+    said = read_json(bytes(raw))
+    if isinstance(said, Fault):
+        raise invalid([said])
+    return said
+
+
+JsonBody = Annotated[Any, Depends(_json_body)]
+
+
+@dataclass(frozen=True)
+class Paging:
+    """Which page of a list is asked for."""
+
+    limit: int
+    after: Mark | None
+
+
+def _paging(
+    limit: Annotated[int, Query(ge=1, le=100, description="How many rows a page has.")] = 50,
+    cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
+) -> Paging:
+    return Paging(limit, _mark(cursor) if cursor is not None else None)
+
+
+Paged = Annotated[Paging, Depends(_paging)]
+
+
+def page(found: Page[T], shown: Callable[[T], Mapping[str, Any]]) -> dict[str, Any]:
+    """A page as it is answered."""
+    return {
+        "data": [shown(row) for row in found.rows],
+        "total_count": found.total,
+        "next_cursor": _cursor(found.next) if found.next is not None else None,
+    }
+
+
+def _cursor(mark: Mark) -> str:
+    instant, last = mark
+    return urlsafe_b64encode(f"{instant.astimezone(UTC).isoformat()} {last}".encode()).decode().rstrip("=")
+
+
+def _mark(cursor: str) -> Mark:
+    try:
+        instant, _, last = urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode("ascii").partition(" ")
+        mark = datetime.fromisoformat(instant), last
+    except ValueError:
+        mark = None
+    # Only what _cursor wrote: another spelling of an instant may lie outside the years that can be turned to UTC.
+    if mark is None or mark[0].tzinfo is not UTC or not last.isprintable() or _cursor(mark) != cursor:
+        raise invalid([Fault("cursor", "That is no next_cursor of this list.")])
+    return mark
+
+
+def schema_of(model: type[BaseModel]) -> Schema:
+    """The JSON schema of a model, in one piece."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, list):
+            return [whole(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return whole(parts[value["$ref"].rpartition("/")[2]])
+        return {name: whole(one) for name, one in value.items()}
+
+    found: Schema = whole(schema)
+    return found
+
+
+def older(schema: Schema) -> Schema:
+    """The schema of an object under the older names."""
+    properties = {LEGACY_NAMES.get(name, name): one for name, one in schema.get("properties", {}).items()}
+    required = [LEGACY_NAMES.get(name, name) for name in schema.get("required", [])]
+    return {**schema, "properties": properties, **({"required": required} if required else {})}
+
+
+def page_of(row: Schema) -> Schema:
+    """The schema of a page."""
+    properties = {**schema_of(_Page)["properties"], "data": {"type": "array", "items": row}}
+    return {"type": "object", "properties": properties, "required": ["data", "total_count", "next_cursor"]}
+
+
+class _Page(BaseModel):
+    data: list[Any]
+    total_count: int
+    next_cursor: str | None = Field(description="Ask with it for the next page; null: this is the last.")
+
+
+def described(answer: Schema, body: Schema | None = None) -> dict[str, Any]:
+    """What `openapi_extra` says of a route."""
+    told: dict[str, Any] = {"responses": {"200": {"content": {"application/json": {"schema": answer}}}}}
+    if body is not None:
+        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    return told
+
+
+def install(app: FastAPI) -> None:
+    """Let OpenAPI tell of the faults that there are: FastAPI's 422 is answered as 400."""
+    generated = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = generated()
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schema.get("components", {}).get("schemas", {}).pop(unused, None)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,106 @@
+"""What became of invitations, and where PALs will be: the lists of an account. A door.
+
+Rules of this file: an account sees what is its own PALs', and nothing says whether there is more.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+from sqlalchemy import Engine
+
+from gateway import store
+from gateway.api.auth import Asking
+from gateway.api.forms import Paged, described, page, page_of, refusals, schema_of
+from gateway.replay import instant_text, join_json
+from gateway.store import InviteRow
+from gateway.verdict import Verdict
+from scheduler.joins import Join, JoinState
+
+OfPal = Annotated[str | None, Query(pattern="^[A-Za-z0-9_-]{1,64}$", description="Only this PAL's.")]
+
+
+class JoinAnswer(BaseModel):
+    """Where a PAL will be, or was. Times are UTC."""
+
+    join_id: str
+    pal_id: str
+    uid: str
+    title: str
+    recurrence_id: str
+    starts: str
+    ends: str
+    at: str
+    url: str
+    state: JoinState
+    reason: str | None
+    conversation_id: str | None
+
+
+class InviteAnswer(BaseModel):
+    """What was decided on an invitation. `allowed_by`: the allowlist entry that admits its sender."""
+
+    invite_id: str
+    pal_id: str
+    uid: str | None
+    sender: str
+    verdict: Verdict
+    reason: str | None
+    platform: str | None
+    allowed_by: str | None
+    detail: str
+    decided_at: str
+
+
+class Lists:
+    """The routes of lists."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.router = APIRouter(prefix="/v2")
+        for path, route, row in (("/joins", self.joins, JoinAnswer), ("/invites", self.invites, InviteAnswer)):
+            self.router.add_api_route(
+                path,
+                route,
+                methods=["GET"],
+                tags=[path.strip("/")],
+                response_model=None,
+                responses=refusals(400, 401, 403, 503),
+                openapi_extra=described(page_of(schema_of(row))),
+            )
+
+    def joins(
+        self,
+        key: Asking,
+        paging: Paged,
+        pal_id: OfPal = None,
+        state: Annotated[list[JoinState] | None, Query(description="Only in this state; may be repeated.")] = None,
+    ) -> dict[str, Any]:
+        """The joins of the account's PALs, by start."""
+        with self._engine.connect() as connection:
+            found = store.account_joins(connection, key.account, pal_id, state or [], paging.after, paging.limit)
+        return page(found, _join)
+
+    def invites(
+        self,
+        key: Asking,
+        paging: Paged,
+        pal_id: OfPal = None,
+        verdict: Annotated[Verdict | None, Query(description="Only those decided like this.")] = None,
+    ) -> dict[str, Any]:
+        """What was decided for the account's PALs, the newest first."""
+        with self._engine.connect() as connection:
+            found = store.account_invites(connection, key.account, pal_id, verdict, paging.after, paging.limit)
+        return page(found, _invite)
+
+
+def _join(join: Join) -> dict[str, Any]:
+    order = {"join_id": join.id, "pal_id": join.pal_id, "uid": join.uid, "title": join.name, **join_json(join)}
+    return {**order, "reason": join.reason, "conversation_id": join.conversation_id}
+
+
+def _invite(invite: InviteRow) -> dict[str, Any]:
+    shown = {name: getattr(invite, name) for name in InviteAnswer.model_fields if name != "invite_id"}
+    return {"invite_id": invite.id, **shown, "decided_at": instant_text(invite.decided_at)}

@@ -1,0 +1,210 @@
+"""PALs over HTTP: create, list, get, patch, delete, and whether a username is free. A door.
+
+Rules of this file:
+- One implementation for /v2/pals and /v2/personas: the older names are translated on the way in and out.
+- A username is first come, first served in the whole domain, also when two ask for it at once: the store decides.
+- A PAL that cannot be invited any more attends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import IntegrityError
+
+import scheduler.store
+from gateway import store
+from gateway.api.auth import Asking
+from gateway.api.faults import Refused, invalid
+from gateway.api.forms import JsonBody, Paged, Schema, described, older, page, page_of, refusals, schema_of
+from gateway.documents import (
+    Fault,
+    PalDocument,
+    completed,
+    conferencing_of,
+    faults_of,
+    faults_to_legacy,
+    from_legacy,
+    operations_from_legacy,
+    pal_of,
+    patched,
+    to_legacy,
+)
+from gateway.intake import fresh_id
+from gateway.pals import username_fault
+from gateway.replay import instant_text
+from gateway.store import PalRow
+from scheduler.clock import utc_now
+
+_TAKEN: Final = Fault(
+    "layers.conferencing.username", "This username is already taken; please choose a different username."
+)
+
+
+class Created(BaseModel):
+    """What is answered to a create."""
+
+    pal_id: str
+    pal_name: str
+    created_at: str
+    conferencing_email: str = ""
+
+
+class Availability(BaseModel):
+    """Whether a username can be had."""
+
+    available: bool
+    reason: str = ""
+
+
+class Pals:
+    """The routes of PALs, under today's or the older names."""
+
+    def __init__(self, engine: Engine, domain: str, *, legacy: bool = False) -> None:
+        self._engine = engine
+        self._domain = domain
+        self._legacy = legacy
+        self.router = APIRouter(
+            prefix="/v2/personas" if legacy else "/v2/pals", tags=["personas" if legacy else "pals"]
+        )
+        whole = self._named(_WHOLE)
+        self._add("", "POST", self.create, described(self._named(schema_of(Created)), self._named(_NEW)), 400, 413)
+        self._add("", "GET", self.list, described(page_of(whole)), 400)
+        self._add("/check-username", "GET", self.check_username, described(schema_of(Availability)), 400)
+        self._add("/{pal_id}", "GET", self.get, described(whole), 404)
+        self._add("/{pal_id}", "PATCH", self.patch, described(whole, _PATCH), 400, 404, 413)
+        self._add("/{pal_id}", "DELETE", self.delete, {}, 404, status_code=204, response_class=Response)
+
+    def _add(self, path: str, method: str, route: Any, told: dict[str, Any], *statuses: int, **more: Any) -> None:
+        documented = refusals(401, 403, 503, *statuses)
+        more = {"response_model": None, "responses": documented, "openapi_extra": told, **more}
+        self.router.add_api_route(path, route, methods=[method], **more)
+
+    def _named(self, schema: Schema) -> Schema:
+        return older(schema) if self._legacy else schema
+
+    def create(self, key: Asking, body: JsonBody) -> dict[str, Any]:
+        """Create a PAL."""
+        document, pal_id, now = from_legacy(body), fresh_id("p"), utc_now()
+        faults = faults_of(document, legacy=self._legacy)
+        with self._writing() as connection:
+            self._refuse([*faults, *self._taken(connection, document, "")])
+            document = completed(document)
+            pal = pal_of(pal_id, key.account, document, self._domain)
+            store.add_pal(connection, pal, now, document)
+        shown = self._shown(PalRow(pal, document, now))
+        return {name: shown[name] for name in self._named(schema_of(Created))["properties"] if name in shown}
+
+    def list(self, key: Asking, paging: Paged) -> dict[str, Any]:
+        """The account's PALs, the newest first."""
+        with self._engine.connect() as connection:
+            found = store.account_pals(connection, key.account, paging.after, paging.limit)
+        return page(found, self._shown)
+
+    def check_username(self, key: Asking, username: Annotated[str, Query()]) -> dict[str, Any]:
+        """Whether a username can be had now, and why not."""
+        fault = username_fault(username)
+        if fault is None:
+            with self._engine.connect() as connection:
+                taken = store.find_pal(connection, self._address(username)) is not None
+            fault = "Username is already taken." if taken else None
+        return {"available": True} if fault is None else {"available": False, "reason": fault}
+
+    def get(self, key: Asking, pal_id: str) -> dict[str, Any]:
+        """One PAL."""
+        with self._engine.connect() as connection:
+            return self._shown(_known(connection, key.account, pal_id))
+
+    def patch(self, key: Asking, pal_id: str, body: JsonBody) -> dict[str, Any]:
+        """Change a PAL by a JSON Patch (RFC 6902): all of it, or nothing. Answers the PAL as it is then."""
+        with self._writing() as connection:
+            before = _known(connection, key.account, pal_id)
+            result = patched(before.document, operations_from_legacy(body))
+            if isinstance(result, list):
+                raise invalid(result)
+            # A PAL that was made without a face, under the older names, may go on without.
+            faults = faults_of(result, legacy=self._legacy or not before.pal.face_id)
+            self._refuse([*faults, *self._taken(connection, result, before.pal.address)])
+            document = completed(result)
+            pal = pal_of(pal_id, key.account, document, self._domain)
+            store.save_pal(connection, pal, document)
+            if before.pal.address and not pal.address:
+                scheduler.store.forget_pal(connection, pal_id, utc_now())
+        return self._shown(PalRow(pal, document, before.created_at))
+
+    def delete(self, key: Asking, pal_id: str) -> Response:
+        """Delete a PAL; what it was going to attend is cancelled."""
+        with self._engine.begin() as connection:
+            _known(connection, key.account, pal_id)
+            scheduler.store.forget_pal(connection, pal_id, utc_now())
+            store.remove_pal(connection, pal_id)
+        return Response(status_code=204)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction; who comes second with a username is told so."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except IntegrityError as error:
+            raise invalid([_TAKEN]) from error
+
+    def _taken(self, connection: Connection, document: Any, own: str) -> Sequence[Fault]:
+        layer = conferencing_of(document) if isinstance(document, dict) else None
+        username = layer.get("username") if layer else None
+        if not isinstance(username, str) or username_fault(username) or self._address(username) == own:
+            return ()
+        return () if store.find_pal(connection, self._address(username)) is None else (_TAKEN,)
+
+    def _address(self, username: str) -> str:
+        return f"{username.lower()}@{self._domain}"
+
+    def _refuse(self, faults: Sequence[Fault]) -> None:
+        if faults:
+            raise invalid(faults_to_legacy(faults) if self._legacy else faults)
+
+    def _shown(self, row: PalRow) -> dict[str, Any]:
+        address = {"conferencing_email": row.pal.address} if row.pal.address else {}
+        shown = {"pal_id": row.pal.id, **row.document, "created_at": instant_text(row.created_at), **address}
+        return to_legacy(shown) if self._legacy else shown
+
+
+def _known(connection: Connection, account: str, pal_id: str) -> PalRow:
+    # Ids are ours: what cannot be one is not asked for (PostgreSQL takes no NUL).
+    row = store.account_pal(connection, account, pal_id) if pal_id.isascii() and pal_id.isprintable() else None
+    if row is None:
+        raise Refused(404, "There is no such PAL.")
+    return row
+
+
+def _with(schema: Schema, required: Sequence[str], **properties: Schema) -> Schema:
+    return {**schema, "properties": {**schema["properties"], **properties}, "required": [*required]}
+
+
+def _strings(*names: str) -> Mapping[str, Schema]:
+    return {name: {"type": "string"} for name in names}
+
+
+_NEW: Final = schema_of(PalDocument)
+_WHOLE: Final = _with(
+    {**_NEW, "title": "Pal"},
+    ["pal_id", "pal_name", "pipeline_mode", "created_at"],
+    **_strings("pal_id", "pal_name", "created_at", "conferencing_email"),
+)
+_PATCH: Final = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["op", "path"],
+        "properties": {
+            "op": {"enum": ["add", "remove", "replace", "move", "copy", "test"]},
+            **_strings("path", "from"),
+            "value": {},
+        },
+    },
+}
