@@ -55,7 +55,7 @@ class Callbacks:
 def make_app(engine: Engine, callbacks: Callbacks, on_callback: Callable[[], None], domain: str) -> FastAPI:
     """The HTTP application; `on_callback` is called after one was written down, `domain` is that of PALs' addresses."""
     # /docs would load its assets from public hosts.
-    app = FastAPI(title="PAL gateway", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="PAL gateway", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.engine = engine
     faults.install(app)
     forms.install(app)

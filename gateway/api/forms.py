@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, Query, Request
 from pydantic import BaseModel, Field
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.api.auth import Asking
 from gateway.api.faults import Refused, invalid
@@ -159,7 +160,7 @@ def described(answer: Schema, body: Schema | None = None) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Let OpenAPI tell of the faults that there are: FastAPI's 422 is answered as 400."""
+    """Read paths as clients write them, and let OpenAPI tell of the faults that there are: a 422 is answered as 400."""
     generated = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -172,3 +173,16 @@ def install(app: FastAPI) -> None:
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+    app.add_middleware(_WithoutLastSlash)
+
+
+class _WithoutLastSlash:
+    """A path with a slash at its end is the one without: a redirect would lose the body of those who do not follow."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["path"].rstrip("/") or "/"}
+        await self._app(scope, receive, send)

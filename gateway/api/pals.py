@@ -73,7 +73,14 @@ class Pals:
             prefix="/v2/personas" if legacy else "/v2/pals", tags=["personas" if legacy else "pals"]
         )
         whole = self._named(_WHOLE)
-        self._add("", "POST", self.create, described(self._named(schema_of(Created)), self._named(_NEW)), 400, 413)
+        self._add(
+            "",
+            "POST",
+            self.create,
+            described(self._named(schema_of(Created)), older(_NEW) if legacy else _NEW_PAL),
+            400,
+            413,
+        )
         self._add("", "GET", self.list, described(page_of(whole)), 400)
         self._add("/check-username", "GET", self.check_username, described(schema_of(Availability)), 400)
         self._add("/{pal_id}", "GET", self.get, described(whole), 404)
@@ -191,6 +198,7 @@ def _strings(*names: str) -> Mapping[str, Schema]:
 
 
 _NEW: Final = schema_of(PalDocument)
+_NEW_PAL: Final = {**_NEW, "required": ["default_face_id"]}
 _WHOLE: Final = _with(
     {**_NEW, "title": "Pal"},
     ["pal_id", "pal_name", "pipeline_mode", "created_at"],
