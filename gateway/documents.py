@@ -272,6 +272,8 @@ def pal_of(pal_id: str, account: str, document: Mapping[str, Any], domain: str) 
         face_id=document.get("default_face_id") or "",
         allowlist=tuple(layer["allowlist"]) if layer else (),
         zone=layer.get("time_zone") if layer else None,
+        context=layer.get("context") or "title" if layer else "title",
+        properties=dict(layer.get("properties") or {}) if layer else {},
         account=account,
     )
 

@@ -42,7 +42,7 @@ from sqlalchemy import (
 )
 
 import scheduler.store
-from gateway.documents import document_of
+from gateway.documents import conferencing_of, document_of
 from gateway.keys import Key
 from gateway.pals import Pal
 from gateway.reply import Reply
@@ -368,7 +368,18 @@ def remove_pal(connection: Connection, pal_id: str) -> None:
 
 
 def _pal(row: Row[Any]) -> Pal:
-    return Pal(row.id, row.name, row.address or "", row.face_id, tuple(row.allowlist), row.zone, row.account)
+    layer = conferencing_of(row.document) or {}
+    return Pal(
+        id=row.id,
+        name=row.name,
+        address=row.address or "",
+        face_id=row.face_id,
+        allowlist=tuple(row.allowlist),
+        zone=row.zone,
+        context=layer.get("context") or "title",
+        properties=layer.get("properties") or {},
+        account=row.account,
+    )
 
 
 def _pal_row(row: Row[Any]) -> PalRow:

@@ -142,6 +142,8 @@ class Pals:
             store.save_pal(connection, pal, document)
             if before.pal.address and not pal.address:
                 scheduler.store.forget_pal(connection, pal_id, utc_now())
+            elif pal.attendant != before.pal.attendant:
+                scheduler.store.change_attendant(connection, pal.attendant, utc_now())
         return self._shown(PalRow(pal, document, before.created_at))
 
     def delete(self, key: Asking, pal_id: str) -> Response:
