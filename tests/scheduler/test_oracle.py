@@ -159,12 +159,22 @@ def _not_asked(one: Series) -> set[str]:
         # It fails on RDATE;VALUE=PERIOD in a zone, and takes no RECURRENCE-ID in UTC for a date of the series.
         # RFC 5545 3.8.4.4 has "RECURRENCE-ID;RANGE=THISANDFUTURE:19960120T120000Z" for an example, 3.8.5.2 a PERIOD.
         skipped.add("ical")
+    if one.utc_dates and any(_is_doubled(one, wall) for wall in one.taken):
+        # It compares wall clocks, and so misses an EXDATE in UTC that names the first of two readings. RFC 5545 3.3.5:
+        # "the DATE-TIME value refers to the first occurrence of the referenced time".
+        skipped.add("ical")
     if len(_rule(one).by_hour) > 1 and (one.moved or one.cancelled or one.taken):
         # It knows a date by its UTC clock and by its local clock without zone alike, so that 00:30 in Berlin and the
         # same day's 02:30, which is 00:30Z, are one. RFC 5545 3.3.5: "The date with UTC time, or absolute time, is
         # identified by a LATIN CAPITAL LETTER Z suffix character".
         skipped.add("recurring-ical-events")
     return skipped
+
+
+def _is_doubled(one: Series, wall: datetime) -> bool:
+    """Whether the clock shows a time twice that day."""
+    zone = ZoneInfo(one.zone)
+    return wall.replace(tzinfo=zone, fold=0).utcoffset() != wall.replace(tzinfo=zone, fold=1).utcoffset()
 
 
 def _not_theirs(one: Series) -> str | None:

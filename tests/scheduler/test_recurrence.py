@@ -276,7 +276,7 @@ def test_hostile_rule_is_bounded(text: str, year: int) -> None:
     known = series(f"DTSTART;TZID=Europe/Berlin:{year}0302T090000", HOUR, f"RRULE:{text}")
     assert len(expand(known, at("2026-03-01"), at("2026-03-01") + timedelta(days=400))) <= 5000
     next_occurrence(known, at("2026-03-02 09:00"))
-    assert time.process_time() - begun < 0.5
+    assert time.process_time() - begun < 2.0  # CPU of a busy machine; unbounded ones take minutes
 
 
 def test_many_rules_are_bounded() -> None:

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 from tzlocal.windows_tz import win_tz
 
-from gateway.binding import Unbound
-from gateway.verdict import Reason
 from gateway.zone_names import MAX_CHANGES, MAX_PARTS, resolve
+from scheduler.event import Component
 from scheduler.zones import Zone
 from tests.scheduler.calendars import (
     FIXED,
@@ -391,10 +390,11 @@ def test_a_dozen_changes_a_year_are_a_zone() -> None:
 def test_unknown_zone_is_the_pals_or_nobodys() -> None:
     text = vcalendar(vevent("DTSTART;TZID=Customized Time Zone:20260302T090000"))
     assert starts(event(text)) == ["03-02 08:00"]
-    (unbound,) = bound(text, pal=replace(PAL, zone=None), now=NOW)
-    assert isinstance(unbound, Unbound)
-    assert unbound.reason is Reason.UNKNOWN_TIME_ZONE
-    assert "Customized Time Zone" in unbound.detail
+    (nowhere,) = bound(text, pal=replace(PAL, zone=None), now=NOW)
+    assert isinstance(nowhere, Component)
+    assert not nowhere.zone_known
+    assert nowhere.url is None
+    assert "Customized Time Zone" in nowhere.notes[0]
 
 
 def test_windows_names_are_as_many_as_elsewhere_and_exist() -> None:
