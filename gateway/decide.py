@@ -329,9 +329,15 @@ def _is_asked_anew(known: Event, event: Event, one: _Judged, *, alone: bool) -> 
         return False
     before = held(known, component)
     if before is not None:
-        return not before.attending or (before.timing, before.length) != (component.timing, component.length)
+        return not before.attending or _when(before) != _when(component)
     moved = component.zone.instant(component.start) != component.recurrence_id
     return component.recurrence_id is not None and alone and moved
+
+
+def _when(component: Component) -> tuple[object, ...]:
+    """All that says when an event takes place, how far its series goes included."""
+    extents = tuple((rule.count, rule.until) for rule in component.rules)
+    return component.timing, component.length, extents, component.added
 
 
 def _reply_to(case: Case, desk: Desk, now: datetime, event: Event, one: _Judged, *, anew: bool) -> Reply:

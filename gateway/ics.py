@@ -133,6 +133,8 @@ def _calendars(data: bytes) -> list[Block]:
     stack = [root]
     components = 0
     for line in _lines(data):
+        if len(stack) == 1 and not line.upper().startswith(("BEGIN:", "END:")):
+            continue  # what a mailing list puts under a calendar, say
         name, params, value = _split(line)
         if name == "BEGIN":
             components += 1
@@ -142,9 +144,7 @@ def _calendars(data: bytes) -> list[Block]:
             stack[-1].blocks.append(block)
             stack.append(block)
         elif name == "END":
-            if len(stack) == 1 or stack[-1].name != value.strip().upper():
-                raise Unreadable(f"END:{value.strip()[:20]} without its BEGIN")
-            stack.pop()
+            _close(stack, value.strip().upper())
         elif len(stack) > 1:
             stack[-1].properties.append(Property(name, params, value, line))
     if len(stack) > 1:
@@ -153,6 +153,12 @@ def _calendars(data: bytes) -> list[Block]:
     if not calendars:
         raise Unreadable("there is no VCALENDAR in it")
     return calendars
+
+
+def _close(stack: list[Block], name: str) -> None:
+    if len(stack) == 1 or stack[-1].name != name:
+        raise Unreadable(f"END:{name[:20]} without its BEGIN")
+    stack.pop()
 
 
 def _lines(data: bytes) -> Iterator[str]:

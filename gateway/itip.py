@@ -43,18 +43,18 @@ def apply(known: Event, components: tuple[Component, ...]) -> Applied:
     """The event once the components of one REQUEST, ADD or CANCEL were taken in; a component that does not attend
     is a cancellation. `known` is empty (no master, no overrides) for an event never heard of."""
     event, taken, freshness = known, [], []
-    master = next((one for one in components if one.recurrence_id is None), None)
+    masters = [one.revision for one in components if one.recurrence_id is None]
     # The master first, whatever the order in the message.
     for component in sorted(components, key=lambda one: one.recurrence_id is not None):
         how = _freshness(component, event)
         freshness.append(how)
         event = _take(event, component) if how is Freshness.NEWS else _learn(event, component)
-        if how is not Freshness.OUTDATED and master is not None and component is not master:
-            event = _vouched(event, component, master.revision)
+        if how is not Freshness.OUTDATED and masters and component.recurrence_id is not None:
+            event = _vouched(event, component, max(masters))
         if how is Freshness.NEWS:
             taken.append(component)
     event = _settle(event)
-    news = tuple(one for one in taken if not _is_dormant(event, one))
+    news = tuple(one for one in taken if _counts(event, one))
     if news:
         return Applied(event, news, Freshness.NEWS)
     duplicate = all(how is Freshness.DUPLICATE for how in freshness)
@@ -262,6 +262,7 @@ def _is_void(one: Component, timings: tuple[Timing, ...]) -> bool:
     return any(_clock(said) < _clock(change) for change in changes)
 
 
-def _is_dormant(event: Event, component: Component) -> bool:
+def _counts(event: Event, component: Component) -> bool:
+    """Whether a component is in force, and not replaced by a further version in the same message."""
     now = held(event, component)
-    return now is not None and now.dormant
+    return now is None or (not now.dormant and now.revision == component.revision)

@@ -28,6 +28,7 @@ MAX_DEPTH: Final = 20
 
 _CALENDAR_TYPES: Final = ("text/calendar", "text/x-vcalendar")
 _FILE_TYPES: Final = ("application/ics", "application/octet-stream", "application/calendar")
+_TEXT_TYPES: Final = ("text/plain", "text/html")
 _TNEF_TYPES: Final = ("application/ms-tnef", "application/vnd.ms-tnef")
 _METHOD: Final = re.compile(rb"^METHOD[:;]", re.MULTILINE | re.IGNORECASE)
 _QUADRATIC: Final = ("punycode", "idna")  # no charsets of mail, and 200 kB of the first take six seconds
@@ -177,5 +178,6 @@ def _payload(part: Mail) -> bytes:
 
 
 def _body(parts: list[Mail]) -> str:
-    plain = next((part for part in parts if part.get_content_type() == "text/plain"), None)
-    return decode(_payload(plain))[:100_000] if plain is not None else ""
+    """The mail's own text: the plain one, and the HTML one where a link may stand that the plain one leaves out."""
+    texts = (next((part for part in parts if part.get_content_type() == kind), None) for kind in _TEXT_TYPES)
+    return "\n".join(decode(_payload(part))[:100_000] for part in texts if part is not None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from scheduler.recurrence import Rule
+from scheduler.recurrence import Rule, with_defaults
 from scheduler.zones import Zone
 
 
@@ -86,7 +86,8 @@ class Component:
     @property
     def timing(self) -> tuple[object, ...]:
         """What makes an edit a reschedule; the extent of the rules (COUNT, UNTIL) and RDATEs are not in it."""
-        rules = tuple(_without_extent(rule) for rule in self.rules)
+        # A rule may spell out what DTSTART says anyway: that is the same rule.
+        rules = tuple(_without_extent(with_defaults(rule, self.start)) for rule in self.rules)
         return (self.start, self.zone, self.all_day, rules)
 
 

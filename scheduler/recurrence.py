@@ -188,7 +188,7 @@ def count_to_last(rule: Rule, start: datetime) -> Rule:
     if rule.count is None:
         return rule
     last, seen, steps = start, 1, 0
-    for walls, looked_at in _sets(_with_defaults(rule, start), start, start, start + COUNT_SEARCH):
+    for walls, looked_at in _sets(with_defaults(rule, start), start, start, start + COUNT_SEARCH):
         later = [wall for wall in walls if wall > start][: rule.count - seen]
         last, seen, steps = (later or [last])[-1], seen + len(later), steps + looked_at
         if seen == rule.count:
@@ -207,7 +207,7 @@ def wall_clocks(rule: Rule, start: datetime, after: datetime, before: datetime) 
     if rule.last is not None:
         before = min(before, rule.last + timedelta(microseconds=1))
     low = max(start, after)
-    for walls, _ in _sets(_with_defaults(rule, start), start, low, before):
+    for walls, _ in _sets(with_defaults(rule, start), start, low, before):
         for wall in walls:
             if wall >= before:
                 return
@@ -222,7 +222,7 @@ def _sets(rule: Rule, start: datetime, low: datetime, before: datetime) -> Itera
         yield _positions(walls, rule.by_setpos), len(walls) + _STEPS.get(rule.freq, 1)
 
 
-def _with_defaults(rule: Rule, start: datetime) -> Rule:
+def with_defaults(rule: Rule, start: datetime) -> Rule:
     """What the rule leaves open is taken from DTSTART (RFC 5545 3.3.10)."""
     if rule.freq == "WEEKLY" and not rule.by_day:
         return replace(rule, by_day=((start.weekday(), 0),))
