@@ -248,18 +248,18 @@ def _pruned(document: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any
 
 
 def completed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A document without faults as it is kept: its name and mode said, its username in lower case."""
+    """A document without faults as it is kept: its name and mode said, its username in lower case, no null layers."""
     layer = conferencing_of(document)
     named = str(layer["username"]).lower() if layer else ""
-    whole = {
-        **document,
+    layers = {name: one for name, one in (document.get("layers") or {}).items() if one is not None}
+    if layer:
+        layers["conferencing"] = {**layer, "username": named, "allowlist": layer.get("allowlist") or []}
+    return {
+        **{name: value for name, value in document.items() if name != "layers"},
         "pal_name": document.get("pal_name") or named.capitalize() or "PAL",
         "pipeline_mode": document.get("pipeline_mode", "full"),
+        **({"layers": layers} if layers else {}),
     }
-    if layer:
-        conferencing = {**layer, "username": named, "allowlist": layer.get("allowlist") or []}
-        whole["layers"] = {**document["layers"], "conferencing": conferencing}
-    return whole
 
 
 def pal_of(pal_id: str, account: str, document: Mapping[str, Any], domain: str) -> Pal:

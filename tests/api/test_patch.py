@@ -139,6 +139,12 @@ def test_what_is_kept_comes_back_as_it_was(api: httpx.Client) -> None:
     assert api.get(f"/v2/pals/{pal_id}").json()["layers"] == layers
 
 
+@pytest.mark.parametrize("layers", [None, {}, {"llm": None, "conferencing": None}], ids=str)
+def test_layers_that_are_nothing_are_not_kept(api: httpx.Client, layers: Any) -> None:
+    pal_id = created(api, document(layers=layers))["pal_id"]
+    assert "layers" not in api.get(f"/v2/pals/{pal_id}").json()
+
+
 def test_the_older_names_in_and_out(api: httpx.Client, name: str) -> None:
     body = {
         "persona_name": "Ada",
