@@ -47,9 +47,9 @@ class Running:
         return self.clients[-1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One gateway for all tests of the API."""
+    """One gateway for all tests of the API, and no longer: others measure what their process spends."""
     started: list[Running] = []
     ready, loop = threading.Event(), asyncio.new_event_loop()
     stop = asyncio.Event()
