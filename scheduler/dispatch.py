@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -58,6 +59,7 @@ class Dispatcher(Worker[Join]):
         self._now = now
         self._owner = owner
         self._policy = policy
+        self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def claim(self, limit: int) -> list[Join]:
         now = self._now()
@@ -76,7 +78,21 @@ class Dispatcher(Worker[Join]):
         elif self._now() >= join.until:
             await self._settle(join, JoinState.MISSED, reason="ended-before-we-could-join")
         else:
+            # One PAL is in one room once, however many invitations to it there are.
+            async with self._rooms.setdefault((join.pal_id, join.url), asyncio.Lock()):
+                await self._enter(join)
+
+    async def _enter(self, join: Join) -> None:
+        def ask() -> tuple[str, JoinState] | None:
+            with self._engine.connect() as connection:
+                return store.companion(connection, join)
+
+        shared = await asyncio.to_thread(ask)
+        if shared is None:
             await self._send(join)
+        else:
+            conversation_id, state = shared
+            await self._settle(join, state, conversation_id=conversation_id)
 
     async def _send(self, join: Join) -> None:
         callback_url = self._callback_url(join.id)
@@ -104,12 +120,16 @@ class Dispatcher(Worker[Join]):
         if conversation_id is None:
             answer = await self._platform.find(self._callback_url(join.id))
             conversation_id = answer.conversation_id if isinstance(answer, Started) else None
-        if conversation_id is not None:
+        if conversation_id is not None and not await asyncio.to_thread(self._is_shared, join):
             answer = await self._platform.end(conversation_id)
         if isinstance(answer, Refused) and self._now() < join.until:
             await self._settle(join, JoinState.LEAVING, wake_at=self._now() + LEASE / 4, detail=answer.detail)
         else:
             await self._settle(join, JoinState.CANCELLED, conversation_id=conversation_id)
+
+    def _is_shared(self, join: Join) -> bool:
+        with self._engine.connect() as connection:
+            return store.is_shared(connection, join)
 
     async def _settle(
         self, join: Join, state: JoinState, *, wake_at: datetime | None = None, detail: str = "", **values: Any

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     case,
+    exists,
     func,
     insert,
     select,
@@ -224,27 +225,51 @@ def settle(
     return changed.rowcount == 1
 
 
+def companion(connection: Connection, join: Join) -> tuple[str, JoinState] | None:
+    """The conversation in which the PAL sits in the room of a join already, for another invitation to it."""
+    query = (
+        select(joins.c.conversation_id, joins.c.state)
+        .where(joins.c.pal_id == join.pal_id, joins.c.url == join.url, joins.c.id != join.id)
+        .where(joins.c.state.in_([JoinState.STARTED, JoinState.JOINED]), joins.c.conversation_id.is_not(None))
+        .where(joins.c.at < join.until, joins.c.until > join.at)
+    )
+    row = connection.execute(query).first()
+    return (row.conversation_id, JoinState(row.state)) if row is not None else None
+
+
+def is_shared(connection: Connection, join: Join) -> bool:
+    """Whether another join still holds the conversation of this one."""
+    others = select(joins.c.id).where(
+        joins.c.conversation_id == join.conversation_id, joins.c.id != join.id, joins.c.state.in_(sorted(SENT))
+    )
+    return connection.execute(others).first() is not None
+
+
 def observe(
     connection: Connection, join_id: str, state: JoinState, *, reason: str | None = None, conversation_id: str = ""
 ) -> bool:
     """What the platform says of a call under way. False for a join that is unknown or settled already.
 
-    A word about another conversation than the join's does not count: it is of an earlier attempt.
+    A word about another conversation than the join's does not count: it is of an earlier attempt. It is true of every
+    join that shares the conversation.
     """
     possible = SENT | {JoinState.LEAVING}
     if state is JoinState.JOINED:
         possible -= {JoinState.LEAVING}
-    same_call = joins.c.conversation_id.is_(None) | (joins.c.conversation_id == conversation_id)
+    this = (joins.c.id == join_id) & joins.c.conversation_id.is_(None)
+    if conversation_id:
+        known = select(joins.c.id).where(joins.c.id == join_id, joins.c.conversation_id == conversation_id)
+        this |= (joins.c.conversation_id == conversation_id) & exists(known)
     changed = connection.execute(
         update(joins)
-        .where(joins.c.id == join_id, joins.c.state.in_(sorted(possible)), same_call)
+        .where(this, joins.c.state.in_(sorted(possible)))
         .values(
             state=case((joins.c.state == JoinState.LEAVING, JoinState.CANCELLED), else_=state),
             reason=func.coalesce(reason, joins.c.reason),
             wake_at=None,
         )
     )
-    return changed.rowcount == 1
+    return changed.rowcount > 0
 
 
 def next_wake(connection: Connection) -> datetime | None:

@@ -85,7 +85,7 @@ class Bench:
     def dispatcher(self) -> Dispatcher:
         return Dispatcher(self.engine, self.platform, "http://here/{}".format, lambda: self.now, "me", Policy())
 
-    def plan(self, rrule: str = "", minutes: int = 60, uid: str = "u1") -> None:
+    def plan(self, rrule: str = "", minutes: int = 60, uid: str = "u1", room: str = "abc-defg-hij") -> None:
         rules = (parse_rule(rrule, lambda text: START),) if rrule else ()
         component = Component(
             Revision(0, START),
@@ -94,13 +94,23 @@ class Bench:
             Length(seconds=60 * minutes),
             rules=rules,
             summary="Stand-up",
-            url="https://meet.google.com/abc-defg-hij",
+            url=f"https://meet.google.com/{room}",
         )
         event = Event(uid, "alex@acme.example", master=component)
         early = START - timedelta(hours=1)
         with self.engine.begin() as connection:
             store.save_event(connection, Attendant("p1", "f1"), event, refill_at(event, early, Policy()))
             store.save_joins(connection, plan(event, (), Attendant("p1", "f1"), early, Policy()), ())
+
+    def drop(self, uid: str) -> None:
+        """The organizer cancels the event."""
+        with self.engine.begin() as connection:
+            event = store.load_event(connection, "p1", uid)
+            assert event is not None
+            assert event.master is not None
+            gone = replace(event, master=replace(event.master, attending=False))
+            existing = store.load_joins(connection, "p1", uid)
+            store.save_joins(connection, plan(gone, existing, Attendant("p1", "f1"), self.now, Policy()), existing)
 
     def joins(self) -> list[Join]:
         with self.engine.connect() as connection:
@@ -304,7 +314,7 @@ def test_a_call_that_hangs_keeps_no_other_waiting() -> None:
         dispatcher = it.dispatcher
         assert await dispatcher.begin() == 1
         await it.script.hanging.wait()
-        it.plan(uid="u2")
+        it.plan(uid="u2", room="xyz-defg-hij")
         assert await dispatcher.begin() == 1
         while (second := it.joins()[1]).state is JoinState.CLAIMED:
             await asyncio.sleep(0.01)
@@ -313,6 +323,41 @@ def test_a_call_that_hangs_keeps_no_other_waiting() -> None:
         it.script.go_on.set()
         await dispatcher.finish()
         assert it.joins()[0].state is JoinState.STARTED
+
+    bench(test)
+
+
+def test_two_invitations_to_one_room_are_one_call_until_both_are_gone() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.plan(uid="u2")
+        assert await it.dispatcher.work() == 2
+        assert [(join.state, join.conversation_id) for join in it.joins()] == [(JoinState.STARTED, "c1")] * 2
+        assert len(it.script.posts) == 1
+        for left in (0, 1):
+            it.drop(("u1", "u2")[left])
+            await it.dispatcher.work()
+            assert len(it.script.ended) == left
+        assert {join.state for join in it.joins()} == {JoinState.CANCELLED}
+
+    bench(test)
+
+
+def test_a_late_second_invitation_to_a_room_joins_the_call_that_runs_and_ends_with_it() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        await it.dispatcher.work()
+        first = it.join()
+        with it.engine.begin() as connection:
+            assert store.observe(connection, first.id, JoinState.JOINED, conversation_id="c1")
+        it.now = START + timedelta(minutes=10)
+        it.plan(uid="u2")
+        await it.dispatcher.work()
+        assert [(join.state, join.conversation_id) for join in it.joins()] == [(JoinState.JOINED, "c1")] * 2
+        assert len(it.script.posts) == 1
+        with it.engine.begin() as connection:
+            assert store.observe(connection, first.id, JoinState.ENDED, conversation_id="c1")
+        assert {join.state for join in it.joins()} == {JoinState.ENDED}
 
     bench(test)
 
