@@ -14,6 +14,7 @@ down_revision = None
 
 def upgrade() -> None:
     _desk()
+    _mails()
     _calendar()
     _replies()
 
@@ -43,6 +44,9 @@ def _desk() -> None:
         sa.Column("expires_at", UtcDateTime),
         sa.Column("revoked_at", UtcDateTime),
     )
+
+
+def _mails() -> None:
     op.create_table(
         "mails",
         sa.Column("id", sa.String, primary_key=True),
