@@ -168,23 +168,24 @@ class _Planner:
         else:
             self.rows[join.id] = moved
 
+    def _order(self, one: Occurrence) -> dict[str, Any]:
+        """What an occurrence says of its row, besides when it is due."""
+        return {
+            "face_id": self.attendant.face_id,
+            "recurrence_id": one.recurrence_id,
+            "starts": one.starts,
+            "ends": one.ends,
+            "until": too_late(one, self.policy),
+            "url": one.component.url or "",
+            "name": one.component.summary,
+            "request": request_of(self.attendant, self.event, one),
+        }
+
     def _placed(self, join: Join, one: Occurrence) -> Join:
         at = join.at if one.starts == join.starts else self._due(one)
         # A retry under way keeps its own instant, unless the occurrence moved.
         due = join.state is JoinState.PLANNED and (at != join.at or not join.attempt)
-        return replace(
-            join,
-            face_id=self.attendant.face_id,
-            recurrence_id=one.recurrence_id,
-            starts=one.starts,
-            ends=one.ends,
-            at=at,
-            until=too_late(one, self.policy),
-            url=one.component.url or "",
-            name=one.component.summary,
-            request=request_of(self.attendant, self.event, one),
-            wake_at=at if due else join.wake_at,
-        )
+        return replace(join, **self._order(one), at=at, wake_at=at if due else join.wake_at)
 
     def _drop(self, join: Join, reason: str) -> None:
         if join.state is JoinState.PLANNED:
@@ -211,23 +212,10 @@ class _Planner:
         return max(one.starts - self.policy.lead, self.now)
 
     def _fresh(self, one: Occurrence) -> None:
-        at = self._due(one)
-        join = Join(
-            id=self._new_id(one.recurrence_id),
-            pal_id=self.attendant.pal_id,
-            face_id=self.attendant.face_id,
-            uid=self.event.uid,
-            recurrence_id=one.recurrence_id,
-            starts=one.starts,
-            ends=one.ends,
-            at=at,
-            until=too_late(one, self.policy),
-            url=one.component.url or "",
-            name=one.component.summary,
-            request=request_of(self.attendant, self.event, one),
-            wake_at=at,
+        join_id, at = self._new_id(one.recurrence_id), self._due(one)
+        self.rows[join_id] = Join(
+            id=join_id, pal_id=self.attendant.pal_id, uid=self.event.uid, **self._order(one), at=at, wake_at=at
         )
-        self.rows[join.id] = join
 
     def _new_id(self, recurrence_id: datetime) -> str:
         """The same order has the same id wherever it is planned, so two processes cannot plan it twice."""
