@@ -231,7 +231,8 @@ def companion(connection: Connection, join: Join) -> tuple[str, JoinState] | Non
         select(joins.c.conversation_id, joins.c.state)
         .where(joins.c.pal_id == join.pal_id, joins.c.url == join.url, joins.c.id != join.id)
         .where(joins.c.state.in_([JoinState.STARTED, JoinState.JOINED]), joins.c.conversation_id.is_not(None))
-        .where(joins.c.at < join.until, joins.c.until > join.at)
+        # By the meetings themselves: a call that ends as the next one begins is not that one's, its time will be up.
+        .where(joins.c.starts < join.until, joins.c.until > join.starts)
     )
     row = connection.execute(query).first()
     return (row.conversation_id, JoinState(row.state)) if row is not None else None

@@ -85,11 +85,18 @@ class Bench:
     def dispatcher(self) -> Dispatcher:
         return Dispatcher(self.engine, self.platform, "http://here/{}".format, lambda: self.now, "me", Policy())
 
-    def plan(self, rrule: str = "", minutes: int = 60, uid: str = "u1", room: str = "abc-defg-hij") -> None:
+    def plan(
+        self,
+        rrule: str = "",
+        minutes: int = 60,
+        uid: str = "u1",
+        room: str = "abc-defg-hij",
+        later: timedelta = timedelta(),
+    ) -> None:
         rules = (parse_rule(rrule, lambda text: START),) if rrule else ()
         component = Component(
             Revision(0, START),
-            START.replace(tzinfo=None),
+            START.replace(tzinfo=None) + later,
             UTC_ZONE,
             Length(seconds=60 * minutes),
             rules=rules,
@@ -339,6 +346,18 @@ def test_two_invitations_to_one_room_are_one_call_until_both_are_gone() -> None:
             await it.dispatcher.work()
             assert len(it.script.ended) == left
         assert {join.state for join in it.joins()} == {JoinState.CANCELLED}
+
+    bench(test)
+
+
+def test_two_meetings_after_each_other_in_one_room_are_two_calls() -> None:
+    async def test(it: Bench) -> None:
+        it.plan(minutes=30)
+        it.plan(minutes=30, uid="u2", later=timedelta(minutes=30))
+        await it.dispatcher.work()
+        it.now = START + timedelta(minutes=29)
+        assert await it.dispatcher.work() == 1
+        assert [join.conversation_id for join in it.joins()] == ["c1", "c2"]
 
     bench(test)
 
