@@ -8,7 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -66,7 +66,7 @@ class Played:
 
 
 @dataclass(frozen=True)
-class _Letter:
+class _Reading:
     """A mail once it is read: what it says, or why it says nothing."""
 
     messages: tuple[Message, ...]
@@ -95,28 +95,32 @@ class Intake:
 
     def take(self, mail: Incoming, now: datetime) -> list[Played]:
         """Decide on a mail for each of its PALs, at an instant (UTC), and commit. Raises StoreAway."""
+        return self._safely(mail, _read_mail, None, now)
+
+    def take_file(self, data: bytes, pals: Sequence[Pal], now: datetime) -> list[Played]:
+        """The same for a bare calendar file, which counts as sent by its organizer to those of `pals` it names."""
+        recipients = tuple(pal.address for pal in pals)
+        return self._safely(Incoming(fresh_id("m"), data, "", recipients), _read_file, pals, now)
+
+    def _safely(
+        self, mail: Incoming, read_it: Callable[[bytes], _Reading], named: Sequence[Pal] | None, now: datetime
+    ) -> list[Played]:
+        """Read and write; a fault of ours sets the mail aside instead."""
         try:
-            letter = _read_mail(mail.raw)
-            return self._write(mail, letter, None, now)
+            return self._write(mail, read_it(mail.raw), named, now)
         except StoreAway:
             raise
         except Exception as error:
             log.exception("mail quarantined", mail=mail.id)
-            fault = _Letter((), Sender(""), fault=Reason.ERROR, detail=f"{type(error).__name__}: {error}"[:500])
-            return self._write(mail, fault, None, now)
+            fault = _Reading((), Sender(""), fault=Reason.ERROR, detail=f"{type(error).__name__}: {error}"[:500])
+            return self._write(mail, fault, named, now)
 
-    def take_file(self, data: bytes, pals: Sequence[Pal], now: datetime) -> list[Played]:
-        """The same for a bare calendar file, which counts as sent by its organizer to those of `pals` it names."""
-        letter = _read_file(data)
-        recipients = tuple(pal.address for pal in pals)
-        return self._write(Incoming(fresh_id("m"), data, "", recipients), letter, pals, now)
-
-    def _write(self, mail: Incoming, letter: _Letter, named: Sequence[Pal] | None, now: datetime) -> list[Played]:
+    def _write(self, mail: Incoming, reading: _Reading, named: Sequence[Pal] | None, now: datetime) -> list[Played]:
         for attempt in range(TRIES):
             try:
                 with self._engine.begin() as connection:
                     pals = named if named is not None else self._recipients(connection, mail.recipients)
-                    played = self._play(connection, mail, letter, pals, now, is_file=named is not None)
+                    played = self._play(connection, mail, reading, pals, now, is_file=named is not None)
                 break
             except IntegrityError as error:
                 if attempt == TRIES - 1:
@@ -124,7 +128,7 @@ class Intake:
             except AWAY as error:
                 raise StoreAway(error) from error
         for one in played:
-            _say(mail, letter, one)
+            _say(mail, reading, one)
         return played
 
     def _recipients(self, connection: Connection, addresses: Iterable[str]) -> list[Pal]:
@@ -135,37 +139,37 @@ class Intake:
         self,
         connection: Connection,
         mail: Incoming,
-        letter: _Letter,
+        reading: _Reading,
         pals: Sequence[Pal],
         now: datetime,
         *,
         is_file: bool,
     ) -> list[Played]:
         store.save_mail(
-            connection, store.MailRow(mail.id, now, mail.mail_from, mail.recipients, letter.message_id, mail.raw)
+            connection, store.MailRow(mail.id, now, mail.mail_from, mail.recipients, reading.message_id, mail.raw)
         )
         played = []
-        if letter.fault is not None:
-            verdict = Verdict.QUARANTINED if letter.fault is Reason.ERROR else Verdict.IGNORED
-            decision = Decision(verdict, letter.fault, detail=letter.detail)
+        if reading.fault is not None:
+            verdict = Verdict.QUARANTINED if reading.fault is Reason.ERROR else Verdict.IGNORED
+            decision = Decision(verdict, reading.fault, detail=reading.detail)
             played = [Played(pal, None, decision) for pal in pals]
-        for message in letter.messages:
+        for message in reading.messages:
             for pal in _addressed(message, pals) if is_file else pals:
-                played.append(Played(pal, message.uid, self._one(connection, mail, letter, message, pal, now)))
+                played.append(Played(pal, message.uid, self._one(connection, mail, reading, message, pal, now)))
         for number, one in enumerate(played):
-            self._keep(connection, mail, letter, one, number, now)
+            self._keep(connection, mail, reading, one, number, now)
         return played
 
     def _one(
-        self, connection: Connection, mail: Incoming, letter: _Letter, message: Message, pal: Pal, now: datetime
+        self, connection: Connection, mail: Incoming, reading: _Reading, message: Message, pal: Pal, now: datetime
     ) -> Decision:
         known = scheduler.store.load_event(connection, pal.id, message.uid)
         joins = scheduler.store.load_joins(connection, pal.id, message.uid)
-        sender = letter.sender
+        sender = reading.sender
         if sender.is_file:
             sender = replace(sender, address=organizer(message))
         reached_at = next((one for one in mail.recipients if pal.is_called(one)), "")
-        case = Case(message, sender, pal, known, joins, letter.message_id, letter.body, reached_at)
+        case = Case(message, sender, pal, known, joins, reading.message_id, reading.body, reached_at)
         decision = decide(case, self._desk, now)
         decision = replace(decision, notes=(*message.notes, *decision.notes))
         if decision.event is not None:
@@ -175,7 +179,7 @@ class Intake:
         return decision
 
     def _keep(
-        self, connection: Connection, mail: Incoming, letter: _Letter, one: Played, number: int, now: datetime
+        self, connection: Connection, mail: Incoming, reading: _Reading, one: Played, number: int, now: datetime
     ) -> None:
         decision = one.decision
         invite_id = f"{mail.id}-{number}"
@@ -186,7 +190,7 @@ class Intake:
                 mail_id=mail.id,
                 pal_id=one.pal.id,
                 uid=one.uid,
-                sender=letter.sender.address,
+                sender=reading.sender.address,
                 verdict=decision.verdict,
                 reason=decision.reason,
                 platform=decision.platform,
@@ -222,20 +226,20 @@ def _letter_id(key: str) -> str:
     return "r" + blake2b(key.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
 
-def _read_mail(raw: bytes) -> _Letter:
+def _read_mail(raw: bytes) -> _Reading:
     try:
         facts = parse(raw)
     except Unreadable as error:
-        return _Letter((), Sender(""), fault=Reason.UNREADABLE, detail=str(error))
-    letter = _Letter((), Sender(facts.from_address), facts.message_id, facts.body)
+        return _Reading((), Sender(""), fault=Reason.UNREADABLE, detail=str(error))
+    reading = _Reading((), Sender(facts.from_address), facts.message_id, facts.body)
     fault = _no_invitation(facts)
     if fault is not None:
-        return replace(letter, fault=fault)
+        return replace(reading, fault=fault)
     try:
         messages = tuple(_said_by(part, message) for part in facts.calendars for message in read(part.data))
     except Unreadable as error:
-        return replace(letter, fault=Reason.UNREADABLE, detail=str(error))
-    return replace(letter, messages=messages, fault=None if messages else Reason.NO_EVENT)
+        return replace(reading, fault=Reason.UNREADABLE, detail=str(error))
+    return replace(reading, messages=messages, fault=None if messages else Reason.NO_EVENT)
 
 
 def _said_by(part: CalendarPart, message: Message) -> Message:
@@ -254,14 +258,14 @@ def _no_invitation(facts: MailFacts) -> Reason | None:
     return None
 
 
-def _read_file(data: bytes) -> _Letter:
+def _read_file(data: bytes) -> _Reading:
     sender = Sender("", is_file=True)
     try:
         # Without a METHOD a file that somebody plays is taken as an invitation.
         messages = tuple(replace(one, method=one.method or "REQUEST") for one in read(data))
     except Unreadable as error:
-        return _Letter((), sender, fault=Reason.UNREADABLE, detail=str(error))
-    return _Letter(messages, sender, fault=None if messages else Reason.NO_EVENT)
+        return _Reading((), sender, fault=Reason.UNREADABLE, detail=str(error))
+    return _Reading(messages, sender, fault=None if messages else Reason.NO_EVENT)
 
 
 def _addressed(message: Message, pals: Sequence[Pal]) -> list[Pal]:
@@ -270,12 +274,12 @@ def _addressed(message: Message, pals: Sequence[Pal]) -> list[Pal]:
     return invited if invited or len(pals) != 1 else list(pals)
 
 
-def _say(mail: Incoming, letter: _Letter, one: Played) -> None:
+def _say(mail: Incoming, reading: _Reading, one: Played) -> None:
     decision = one.decision
     facts = {
         "reason": decision.reason,
         "detail": decision.detail,
-        "sender": letter.sender.address,
+        "sender": reading.sender.address,
         "joins": len(decision.joins),
         "replies": len(decision.replies),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -16,6 +17,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from gateway.address import domain_of, normal
 from gateway.intake import Incoming, Intake, StoreAway, fresh_id
+from scheduler.clock import utc_now
 
 MAX_RECIPIENTS: Final = 100
 COMMAND_TIMEOUT: Final = 300  # seconds; RFC 5321 4.5.3.2
@@ -30,7 +32,7 @@ log = structlog.get_logger("smtp")
 class Desk:
     """aiosmtpd's handler: what is said to RCPT and DATA."""
 
-    def __init__(self, intake: Intake, domain: str, after_commit: Any) -> None:
+    def __init__(self, intake: Intake, domain: str, after_commit: Callable[[], None]) -> None:
         self._intake = intake
         self._domain = domain
         self._after_commit = after_commit
@@ -61,8 +63,6 @@ class Desk:
         return await asyncio.shield(self._take(mail))
 
     async def _take(self, mail: Incoming) -> str:
-        from scheduler.clock import utc_now
-
         try:
             await asyncio.to_thread(self._intake.take, mail, utc_now())
         except StoreAway as error:

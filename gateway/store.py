@@ -244,6 +244,11 @@ def create_throwaway(engine: Engine) -> None:
     metadata.create_all(engine)
 
 
+def ping(connection: Connection) -> None:
+    """Ask the store anything; it raises when it does not answer."""
+    connection.execute(select(1))
+
+
 def add_pal(connection: Connection, pal: Pal, now: datetime, document: Mapping[str, Any] | None = None) -> None:
     """Write a new PAL; IntegrityError when its address or id is taken. Without a document it gets a plain one."""
     connection.execute(insert(pals).values(id=pal.id, created_at=now, **_columns(pal, document or document_of(pal))))

@@ -14,11 +14,11 @@ from typing import Final
 
 import structlog
 from fastapi import FastAPI, HTTPException, Request
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 import scheduler.store
-from gateway import __version__
+from gateway import __version__, store
 from gateway.api import faults, forms
 from gateway.api.forms import refusals
 from gateway.api.lists import Lists
@@ -76,7 +76,7 @@ def _add_health(app: FastAPI, engine: Engine) -> None:
     async def readyz() -> dict[str, str]:
         def ask() -> None:
             with engine.connect() as connection:
-                connection.execute(select(1))
+                store.ping(connection)
 
         try:
             await asyncio.to_thread(ask)
