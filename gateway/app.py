@@ -21,7 +21,9 @@ from aiosmtpd.smtp import SMTP
 from sqlalchemy import Engine
 
 from gateway import smtp, store
+from gateway.api.conversations import Conversations
 from gateway.config import Settings
+from gateway.forwarding import Forwarding
 from gateway.intake import Intake
 from gateway.logs import configure
 from gateway.outbox import Outbox, Via
@@ -32,6 +34,8 @@ from scheduler.clock import Clock, utc_now
 from scheduler.database import connect
 from scheduler.dispatch import Dispatcher
 from scheduler.platform import Platform
+from scheduler.request import CONVERSATION
+from scheduler.targets import targets
 from scheduler.zone_data import iana_version
 
 STOP_WITHIN: Final = 10.0  # seconds for requests that are under way
@@ -79,17 +83,23 @@ class Gateway:
         self.http_port = self._sockets["http"].getsockname()[1]
         here = f"http://{settings.http.host}:{self.http_port}"
         self.callbacks = Callbacks(secret, settings.http.public_url or here)
-        self.platform = Platform(settings.platform.base_url or f"{here}/sandbox", settings.platform.api_key)
+        self.platforms = _platforms(settings, f"{here}/sandbox")
         self._clock = Clock()
-        self._joins, self._replies = self._clock.alarm("joins"), self._clock.alarm("replies")
+        self._joins, self._replies, self._told = (self._clock.alarm(one) for one in ("joins", "replies", "callbacks"))
+        owner = f"{socket.gethostname()}-{token_hex(4)}"
+        scheduling = settings.scheduling()
+        self._dispatcher = Dispatcher(self.engine, self.platforms, self.callbacks.url, utc_now, owner, scheduling)
+        self._forwarding = Forwarding(self.engine, settings.callbacks.private_networks, utc_now, owner)
         self.intake = Intake(self.engine, settings.desk(), timedelta(seconds=settings.replies.hold_seconds))
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[Any]] = []
-        self._workers: list[Dispatcher | Outbox] = []
+        self._workers: list[Dispatcher | Outbox | Forwarding] = []
         self._http = self._make_http()
 
     def _make_http(self) -> Server:
-        app = make_app(self.engine, self.callbacks, self._joins.ring, self.settings.domain)
+        app = make_app(self.engine, self.callbacks, self.wake, self.settings.domain, frozenset(self.platforms))
+        links, platform = self.settings.desk().links, self.platforms[CONVERSATION]
+        app.include_router(Conversations(self.engine, self._dispatcher, platform, links).router)
         if not self.settings.platform.base_url:
             app.include_router(Sandbox().router)
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
@@ -97,17 +107,15 @@ class Gateway:
 
     async def start(self) -> None:
         """Open the doors and begin to work."""
-        owner = f"{socket.gethostname()}-{token_hex(4)}"
         self._tasks.append(asyncio.create_task(self._http.serve(sockets=[self._sockets["http"]])))
         self._servers.append(await self._serve_smtp())
         via = await self._relay()
         self._clock.start()
-        scheduling = self.settings.scheduling()
-        dispatcher = Dispatcher(self.engine, self.platform, self.callbacks.url, utc_now, owner, scheduling)
-        outbox = Outbox(self.engine, via, utc_now, owner)
-        self._workers = [dispatcher, outbox]
-        self._tasks.append(asyncio.create_task(dispatcher.run(self._joins)))
+        outbox = Outbox(self.engine, via, utc_now, self._dispatcher.owner)
+        self._workers = [self._dispatcher, outbox, self._forwarding]
+        self._tasks.append(asyncio.create_task(self._dispatcher.run(self._joins)))
         self._tasks.append(asyncio.create_task(outbox.run(self._replies)))
+        self._tasks.append(asyncio.create_task(self._forwarding.run(self._told)))
         log.info("gateway ready", smtp=self.smtp_port, http=self.http_port, store=self.settings.store.url)
         log.warning("senders are not verified: whoever writes a From header is believed; keep the port private")
 
@@ -130,8 +138,8 @@ class Gateway:
 
     def wake(self) -> None:
         """Look at once for what is due; called after something was committed."""
-        self._joins.ring()
-        self._replies.ring()
+        for alarm in (self._joins, self._replies, self._told):
+            alarm.ring()
 
     async def failed(self) -> None:
         """Return when a part has ended that should never end; its fault is raised."""
@@ -152,9 +160,21 @@ class Gateway:
         self._http.should_exit = True
         await asyncio.wait([http], timeout=STOP_WITHIN / 2)
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.platform.close()
+        for platform in self.platforms.values():
+            await platform.close()
         self.engine.dispose()
         log.info("gateway stopped")
+
+
+def _platforms(settings: Settings, sandbox: str) -> dict[str, Platform]:
+    """A client for each target that has an address; for a trial, without the first one, the sandbox is all of them."""
+    known = {kind: (one.base_url, one.api_key) for kind, one in settings.targets.items()}
+    platform = settings.platform
+    if platform.base_url:
+        known[CONVERSATION] = (platform.base_url, platform.api_key)
+    else:
+        known = dict.fromkeys(targets(), (sandbox, platform.api_key)) | known
+    return {kind: Platform(base_url, api_key, kind) for kind, (base_url, api_key) in known.items()}
 
 
 def _listen(name: str, host: str, port: int) -> socket.socket:

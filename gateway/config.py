@@ -10,18 +10,20 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.binding import Links
 from gateway.decide import Desk
 from gateway.platforms import PLATFORMS
 from scheduler.joins import Policy
+from scheduler.request import CONVERSATION
+from scheduler.targets import targets
 
 PREFIX: Final = "GATEWAY_"
 FILE_VARIABLE: Final = PREFIX + "CONFIG"  # names the settings file, see `cli`
@@ -64,6 +66,19 @@ class PlatformSettings(_Section):
     api_key: str = "sandbox"
     joinable: tuple[str, ...] = ("google_meet",)
     jitsi_hosts: tuple[str, ...] = ()
+
+
+class TargetSettings(_Section):
+    """Another place that PALs can be sent to (scheduler.targets)."""
+
+    base_url: str = Field(min_length=1)
+    api_key: str = ""
+
+
+class CallbackSettings(_Section):
+    """Where callbacks are passed on to: addresses on the Internet, and the private networks named here."""
+
+    private_networks: tuple[IPvAnyNetwork, ...] = ()
 
 
 class Relay(_Section):
@@ -116,6 +131,8 @@ class Settings(BaseSettings):
     smtp: Smtp = Smtp()
     http: Http = Http()
     platform: PlatformSettings = PlatformSettings()
+    targets: dict[str, TargetSettings] = Field(default_factory=dict)
+    callbacks: CallbackSettings = CallbackSettings()
     relay: Relay = Relay()
     replies: Replies = Replies()
     joining: Joining = Joining()
@@ -151,6 +168,10 @@ class Settings(BaseSettings):
         )
 
 
+# Settings whose names are the operator's own.
+_TABLES: Final = tuple(name for name, field in Settings.model_fields.items() if get_origin(field.annotation) is dict)
+
+
 def load(path: Path | None = None) -> Settings:
     """The settings of a TOML file (none: defaults) and of the environment. Raises BadConfig."""
     values = _read(path) if path is not None else {}
@@ -159,16 +180,15 @@ def load(path: Path | None = None) -> Settings:
         settings = Settings(**values)
     except ValidationError as error:
         raise BadConfig(_sentence(error)) from error
-    unknown = set(settings.platform.joinable) - {platform.name for platform in PLATFORMS}
-    if unknown:
-        raise BadConfig(
-            f"platform.joinable: {sorted(unknown)[0]!r} is not a platform{_nearest(min(unknown), _platforms())}."
-        )
+    _check_known("platform.joinable", "a platform", settings.platform.joinable, [one.name for one in PLATFORMS])
+    _check_known("targets", "a further target", settings.targets, sorted(targets().keys() - {CONVERSATION}))
     return settings
 
 
-def _platforms() -> list[str]:
-    return [platform.name for platform in PLATFORMS]
+def _check_known(name: str, what: str, given: Iterable[str], known: list[str]) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise BadConfig(f"{name}: {unknown[0]!r} is not {what}{_nearest(unknown[0], known)}.")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -191,8 +211,9 @@ def _names() -> Iterator[str]:
 def _check_environment() -> None:
     """pydantic-settings lets a misspelt variable pass."""
     known = {PREFIX + name.replace(".", "__").upper() for name in _names()} | {FILE_VARIABLE}
+    tables = tuple(f"{PREFIX}{name.upper()}__" for name in _TABLES)
     for name in os.environ:
-        if name.startswith(PREFIX) and name.upper() not in known:
+        if name.startswith(PREFIX) and name.upper() not in known and not name.upper().startswith(tables):
             raise BadConfig(f"{name} is not a setting{_nearest(name, sorted(known))}.")
 
 

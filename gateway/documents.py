@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError
 
 from gateway.pals import Pal, allowlist_fault, username_fault
+from scheduler.targets import option_faults
 from scheduler.zones import iana_names
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
@@ -190,6 +191,8 @@ def _conferencing(document: dict[str, Any]) -> Iterator[Fault]:
         refused = allowlist_fault(tuple(allowlist))
         if refused is not None:
             yield Fault(where + "allowlist", refused)
+    if isinstance(layer.get("target"), dict):
+        yield from (Fault(where + "target", fault) for fault in option_faults(layer["target"]))
     if isinstance(zone, str) and zone not in iana_names():
         yield Fault(where + "time_zone", "That is not an IANA time zone; write one like Europe/Berlin.")
 
@@ -274,6 +277,7 @@ def pal_of(pal_id: str, account: str, document: Mapping[str, Any], domain: str) 
         zone=layer.get("time_zone") if layer else None,
         context=layer.get("context") or "title" if layer else "title",
         properties=dict(layer.get("properties") or {}) if layer else {},
+        target=dict(layer.get("target") or {}) if layer else {},
         account=account,
     )
 

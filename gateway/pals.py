@@ -41,12 +41,13 @@ class Pal:
     zone: str | None = None
     context: str = "title"  # what of an event its conversations are told: none, title, full
     properties: dict[str, Any] = field(default_factory=dict)  # of its conversations
+    target: dict[str, Any] = field(default_factory=dict)  # another join target than a conversation
     account: str = "default"
 
     @property
     def attendant(self) -> Attendant:
         """The PAL as its joins are ordered."""
-        return Attendant(self.id, self.face_id, self.context, self.properties)
+        return Attendant(self.id, self.face_id, self.context, self.properties, self.target)
 
     def is_called(self, address: str) -> bool:
         """Whether a comparable address reaches this PAL, a +tag included."""

@@ -1,4 +1,4 @@
-"""A conversation platform to try the gateway against: create, get, list, end, and the callbacks. A door.
+"""A platform to try the gateway against: conversations with their callbacks, and meetings from scenarios. A door.
 
 Rules of this file: it answers as the specification's platform does, and forgets everything when it stops.
 """
@@ -21,11 +21,20 @@ class Sandbox:
     def __init__(self) -> None:
         self.conversations: dict[str, dict[str, Any]] = {}
         self._by_key: dict[str, str] = {}
-        self.router = APIRouter(prefix="/sandbox/v2", include_in_schema=False)
-        self.router.add_api_route("/conversations", self.create, methods=["POST"])
-        self.router.add_api_route("/conversations", self.list, methods=["GET"])
-        self.router.add_api_route("/conversations/{conversation_id}", self.get, methods=["GET"])
-        self.router.add_api_route("/conversations/{conversation_id}/end", self.end, methods=["POST"])
+        self.meetings: dict[str, dict[str, Any]] = {}
+        self.router = APIRouter(prefix="/sandbox", include_in_schema=False)
+        for method, path, route in (
+            ("POST", "/v2/conversations", self.create),
+            ("GET", "/v2/conversations", self.list),
+            ("GET", "/v2/conversations/{conversation_id}", self.get),
+            ("DELETE", "/v2/conversations/{conversation_id}", self.delete),
+            ("POST", "/v2/conversations/{conversation_id}/end", self.end),
+            ("POST", "/meetings", self.meet),
+            ("POST", "/meetings/dynamic", self.meet),
+            ("GET", "/meetings/{meeting_id}", self.meeting),
+            ("PUT", "/meetings/{meeting_id}/end", self.end_meeting),
+        ):
+            self.router.add_api_route(path, route, methods=[method])
 
     async def create(
         self,
@@ -70,6 +79,31 @@ class Sandbox:
             reason = {"shutdown_reason": "end_conversation_endpoint_hit"}
             background.add_task(self._tell, conversation, "system.shutdown", reason)
         return {}
+
+    async def delete(self, conversation_id: str) -> dict[str, Any]:
+        await self.get(conversation_id)
+        del self.conversations[conversation_id]
+        return {}
+
+    async def meet(self, body: dict[str, Any], authorization: str = Header(default="")) -> dict[str, Any]:
+        if not authorization.startswith("Bearer "):
+            raise HTTPException(401, "Authentication required")
+        if "scenario_id" not in body:
+            raise HTTPException(400, "scenario_id is required")
+        meeting_id = "m" + token_hex(8)
+        room = {"room_url": f"https://sandbox.invalid/{meeting_id}", "room_token": token_hex(16)}
+        self.meetings[meeting_id] = {**body, "id": meeting_id, "status": "in_progress", **room}
+        return {"status": "success", "data": self.meetings[meeting_id]}
+
+    async def meeting(self, meeting_id: str) -> dict[str, Any]:
+        if meeting_id not in self.meetings:
+            raise HTTPException(404, "Meeting not found")
+        return {"status": "success", "data": self.meetings[meeting_id]}
+
+    async def end_meeting(self, meeting_id: str) -> dict[str, Any]:
+        meeting = await self.meeting(meeting_id)
+        meeting["data"]["status"] = "completed"
+        return meeting
 
     async def _tell(self, conversation: dict[str, Any], event_type: str, properties: dict[str, Any]) -> None:
         if not conversation["callback_url"]:

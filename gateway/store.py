@@ -281,7 +281,7 @@ def account_pal(connection: Connection, account: str, pal_id: str) -> PalRow | N
 def account_pals(connection: Connection, account: str, after: Mark | None, limit: int) -> Page[PalRow]:
     """The PALs of an account, the newest first."""
     query = select(pals).where(pals.c.account == account)
-    page = _page(connection, query, pals.c.created_at, after, limit, newest=True)
+    page = page_of_rows(connection, query, pals.c.created_at, after, limit, newest=True)
     return Page(tuple(_pal_row(row) for row in page.rows), page.total, page.next)
 
 
@@ -293,7 +293,7 @@ def account_joins(
     query = select(table).where(_of_account(table.c.pal_id, account, pal_id))
     if states:
         query = query.where(table.c.state.in_(states))
-    page = _page(connection, query, table.c.starts, after, limit)
+    page = page_of_rows(connection, query, table.c.starts, after, limit)
     found = (scheduler.store.get_join(connection, row.id) for row in page.rows)
     return Page(tuple(join for join in found if join is not None), page.total, page.next)
 
@@ -305,7 +305,7 @@ def account_invites(
     query = select(invites).where(_of_account(invites.c.pal_id, account, pal_id))
     if verdict is not None:
         query = query.where(invites.c.verdict == verdict)
-    page = _page(connection, query, invites.c.decided_at, after, limit, newest=True)
+    page = page_of_rows(connection, query, invites.c.decided_at, after, limit, newest=True)
     return Page(tuple(InviteRow(**row._mapping) for row in page.rows), page.total, page.next)
 
 
@@ -314,8 +314,14 @@ def _of_account(column: Column[Any], account: str, pal_id: str | None) -> Column
     return column.in_(owned if pal_id is None else owned.where(pals.c.id == pal_id))
 
 
-def _page(
-    connection: Connection, query: Select[Any], at: Column[Any], after: Mark | None, limit: int, *, newest: bool = False
+def page_of_rows(
+    connection: Connection,
+    query: Select[Any],
+    at: ColumnElement[Any],
+    after: Mark | None,
+    limit: int,
+    *,
+    newest: bool = False,
 ) -> Page[Row[Any]]:
     """A page of a query, sorted by an instant and then by id."""
     key = query.selected_columns["id"]
@@ -361,6 +367,12 @@ def find_pal(connection: Connection, address: str) -> Pal | None:
     return _pal(row) if row is not None else None
 
 
+def pal_with_id(connection: Connection, pal_id: str) -> Pal | None:
+    """The PAL with an id, whosever it is."""
+    row = connection.execute(select(pals).where(pals.c.id == pal_id)).first()
+    return _pal(row) if row is not None else None
+
+
 def all_pals(connection: Connection) -> list[Pal]:
     """Every PAL that can be invited, by address."""
     invitable = select(pals).where(pals.c.address.is_not(None)).order_by(pals.c.address)
@@ -383,6 +395,7 @@ def _pal(row: Row[Any]) -> Pal:
         zone=row.zone,
         context=layer.get("context") or "title",
         properties=layer.get("properties") or {},
+        target=layer.get("target") or {},
         account=row.account,
     )
 

@@ -10,7 +10,7 @@ import hmac
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, HTTPException, Request
@@ -18,11 +18,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 import scheduler.store
-from gateway import __version__, store
+from gateway import __version__, store, store_calls
 from gateway.api import faults, forms
 from gateway.api.forms import refusals
 from gateway.api.lists import Lists
 from gateway.api.pals import Pals
+from scheduler.clock import utc_now
 from scheduler.joins import JoinState
 
 MAX_CALLBACK_BYTES: Final = 4 * 1024 * 1024  # a transcript of a long call is some 100 kB
@@ -52,14 +53,17 @@ class Callbacks:
         return hmac.new(self._secret, join_id.encode(), "sha256").hexdigest()[:32]
 
 
-def make_app(engine: Engine, callbacks: Callbacks, on_callback: Callable[[], None], domain: str) -> FastAPI:
-    """The HTTP application; `on_callback` is called after one was written down, `domain` is that of PALs' addresses."""
+def make_app(
+    engine: Engine, callbacks: Callbacks, on_callback: Callable[[], None], domain: str, kinds: frozenset[str]
+) -> FastAPI:
+    """The HTTP application; `on_callback` is called after one was written down, `domain` is that of PALs' addresses,
+    `kinds` are the targets that they can be sent to."""
     # /docs would load its assets from public hosts.
     app = FastAPI(title="PAL gateway", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.engine = engine
     faults.install(app)
     forms.install(app)
-    for resource in (Pals(engine, domain), Pals(engine, domain, legacy=True), Lists(engine)):
+    for resource in (Pals(engine, domain, kinds), Pals(engine, domain, kinds, legacy=True), Lists(engine)):
         app.include_router(resource.router)
     _add_health(app, engine)
     _add_callbacks(app, engine, callbacks, on_callback)
@@ -90,19 +94,27 @@ def _add_callbacks(app: FastAPI, engine: Engine, callbacks: Callbacks, on_callba
     async def callback(join_id: str, signature: str, request: Request) -> dict[str, str]:
         if not callbacks.is_signed(join_id, signature):
             raise HTTPException(404, "There is no such join.")
-        said = _Said.read(await _body(request))
-        if said.state is None:
-            return {"status": "noted"}
-        state, reason, conversation_id = said.state, said.reason, said.conversation_id
+        raw = await _body(request)
+        said = _Said.read(raw)
 
-        def write() -> bool:
+        def write() -> tuple[bool, bool]:
             with engine.begin() as connection:
-                return scheduler.store.observe(
-                    connection, join_id, state, reason=reason or None, conversation_id=conversation_id
+                return (
+                    store_calls.note(connection, join_id, said.event_type, raw, utc_now()),
+                    said.state is not None
+                    and scheduler.store.observe(
+                        connection,
+                        join_id,
+                        said.state,
+                        reason=said.reason or None,
+                        conversation_id=said.conversation_id,
+                    ),
                 )
 
-        if await asyncio.to_thread(write):
-            log.info(f"join {state}", join=join_id, **({"reason": reason} if reason else {}))
+        is_new, has_moved = await asyncio.to_thread(write)
+        if has_moved:
+            log.info(f"join {said.state}", join=join_id, **({"reason": said.reason} if said.reason else {}))
+        if is_new:
             on_callback()
         return {"status": "noted"}
 
@@ -111,6 +123,7 @@ def _add_callbacks(app: FastAPI, engine: Engine, callbacks: Callbacks, on_callba
 class _Said:
     """What a callback says about a join; `state` None: nothing that moves it."""
 
+    event_type: str
     state: JoinState | None
     reason: str
     conversation_id: str
@@ -124,13 +137,20 @@ class _Said:
         if not isinstance(body, dict):
             raise HTTPException(400, "The body must be a JSON object.")
         properties = body.get("properties")
-        reason = str(properties.get("shutdown_reason", ""))[:200] if isinstance(properties, dict) else ""
+        reason = _plain(properties.get("shutdown_reason", "")) if isinstance(properties, dict) else ""
         conversation_id = body.get("conversation_id")
+        event_type = _plain(body.get("event_type", ""))
         return cls(
-            OBSERVED.get(str(body.get("event_type"))),
-            "".join(char for char in reason if char.isprintable()),
+            event_type,
+            OBSERVED.get(event_type),
+            reason,
             conversation_id if isinstance(conversation_id, str) else "",
         )
+
+
+def _plain(said: Any) -> str:
+    """The platform's words, cut, and without what cannot be shown."""
+    return "".join(char for char in str(said)[:200] if char.isprintable())
 
 
 async def _body(request: Request) -> bytes:

@@ -9,7 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -19,8 +19,9 @@ from sqlalchemy import Connection, Engine
 
 from scheduler import store
 from scheduler.joins import Join, JoinState, Policy, plan, refill_at
-from scheduler.platform import Platform, Refused, Started
+from scheduler.platform import Answer, Platform, Refused
 from scheduler.retry import Again, after_failure
+from scheduler.targets import Seen, Started
 from scheduler.worker import Worker
 
 MAX_UNDER_WAY: Final = 100  # requests at once; the platform's clients have as many connections
@@ -41,12 +42,13 @@ def plan_further(connection: Connection, now: datetime, policy: Policy, limit: i
 
 
 class Dispatcher(Worker[Join]):
-    """Sends what is due. `callback_url` makes the address at which the platform reports on a join."""
+    """Sends what is due. `platforms`: by the kind of target; `callback_url` makes the address at which a platform
+    reports on a join."""
 
     def __init__(
         self,
         engine: Engine,
-        platform: Platform,
+        platforms: Mapping[str, Platform],
         callback_url: Callable[[str], str],
         now: Callable[[], datetime],
         owner: str,
@@ -54,7 +56,7 @@ class Dispatcher(Worker[Join]):
     ) -> None:
         super().__init__(MAX_UNDER_WAY)
         self._engine = engine
-        self._platform = platform
+        self._platforms = platforms
         self._callback_url = callback_url
         self._now = now
         self._owner = owner
@@ -73,35 +75,68 @@ class Dispatcher(Worker[Join]):
             return store.next_wake(connection)
 
     async def carry_out(self, join: Join) -> None:
-        if join.state is JoinState.LEAVING:
+        if join.target["kind"] not in self._platforms:
+            await self._settle(join, JoinState.FAILED, reason="target-not-configured")
+        elif join.state is JoinState.LEAVING:
             await self._leave(join)
+        elif join.state in (JoinState.STARTED, JoinState.JOINED):
+            await self._look(join)
         elif self._now() >= join.until:
             await self._settle(join, JoinState.MISSED, reason="ended-before-we-could-join")
         else:
-            # One PAL is in one room once, however many invitations to it there are.
-            async with self._rooms.setdefault((join.pal_id, join.url), asyncio.Lock()):
-                await self._enter(join)
+            await self._enter(join)
 
-    async def _enter(self, join: Join) -> None:
+    async def order(self, join: Join) -> Answer | Refused | str:
+        """Carry out a join at once that somebody waits for: claimed by us, and committed. What the platform answers,
+        or the id of the call where the PAL sits in that room already.
+
+        Who waits hears of a refusal and asks again, so it is final here; an order whose answer was lost is taken back.
+        """
+        answer = await self._enter(join, is_final=True)
+        return answer if answer is not None else Refused(None, None, "the order was lost to another process")
+
+    @property
+    def owner(self) -> str:
+        """The name that this process claims under."""
+        return self._owner
+
+    def platform_of(self, join: Join) -> Platform:
+        """The platform that a join is sent to."""
+        return self._platforms[join.target["kind"]]
+
+    async def _enter(self, join: Join, *, is_final: bool = False) -> Answer | Refused | str | None:
         def ask() -> tuple[str, JoinState] | None:
             with self._engine.connect() as connection:
                 return store.companion(connection, join)
 
-        shared = await asyncio.to_thread(ask)
-        if shared is None:
-            await self._send(join)
-        else:
+        # One PAL is in one room once, however many invitations to it there are.
+        async with self._rooms.setdefault((join.pal_id, join.url), asyncio.Lock()):
+            shared = await asyncio.to_thread(ask)
+            if shared is None:
+                return await self._send(join, is_final=is_final)
             conversation_id, state = shared
-            await self._settle(join, state, conversation_id=conversation_id)
+            await self._settle(join, state, conversation_id=conversation_id, wake_at=self._next_look(join))
+            return conversation_id
 
-    async def _send(self, join: Join) -> None:
-        callback_url = self._callback_url(join.id)
+    async def _send(self, join: Join, *, is_final: bool) -> Answer | Refused | None:
+        platform, callback_url = self.platform_of(join), self._callback_url(join.id)
         # A second attempt may follow one whose answer was lost.
-        found = await self._platform.find(callback_url) if join.attempt > 1 else None
-        answer = found if found is not None else await self._platform.start(join, callback_url)
-        if isinstance(answer, Started):
-            await self._settle(join, JoinState.STARTED, conversation_id=answer.conversation_id)
-            return
+        found = await platform.find(callback_url) if join.attempt > 1 else None
+        sent = found if found is not None else await platform.start(join, callback_url)
+        if isinstance(sent, Refused):
+            await (self._take_back if is_final else self._refused)(join, sent)
+            return sent
+        started, answer = sent if isinstance(sent, tuple) else (sent, None)
+        await self._settle(
+            join,
+            JoinState.STARTED,
+            conversation_id=started.conversation_id,
+            room=started.room,
+            wake_at=self._next_look(join),
+        )
+        return answer
+
+    async def _refused(self, join: Join, answer: Refused) -> None:
         verdict = after_failure(
             status=answer.status,
             retry_after=answer.retry_after,
@@ -114,14 +149,43 @@ class Dispatcher(Worker[Join]):
         else:
             await self._settle(join, JoinState.FAILED, reason=verdict.reason, detail=answer.detail)
 
+    async def _take_back(self, join: Join, answer: Refused) -> None:
+        if answer.status is not None:
+            await self._settle(
+                join, JoinState.FAILED, reason=f"platform-answered-{answer.status}", detail=answer.detail
+            )
+            return
+        # It may have been taken all the same: whoever is told that it was not must not find the PAL in the call.
+        again = self._now() + LEASE / 4
+        await self._settle(join, JoinState.LEAVING, reason="platform-unreachable", wake_at=again, detail=answer.detail)
+
+    async def _look(self, join: Join) -> None:
+        """A call that has said nothing for long is asked how it goes."""
+        conversation_id = join.conversation_id or ""
+        seen = await self.platform_of(join).look(conversation_id)
+        if isinstance(seen, Seen) and seen.state is JoinState.ENDED:
+            await asyncio.to_thread(self._observe, join, seen)
+            log.info("join ended", join=join.id, reason=seen.reason, found="by looking")
+        else:
+            state = seen.state if isinstance(seen, Seen) else join.state
+            await asyncio.to_thread(self._write, join, state=state, wake_at=self._next_look(join))
+
+    def _observe(self, join: Join, seen: Seen) -> None:
+        with self._engine.begin() as connection:
+            conversation_id = join.conversation_id or ""
+            store.observe(connection, join.id, seen.state, reason=seen.reason or None, conversation_id=conversation_id)
+
+    def _next_look(self, join: Join) -> datetime:
+        return self._now() + self.platform_of(join).look_every
+
     async def _leave(self, join: Join) -> None:
-        conversation_id = join.conversation_id
+        platform, conversation_id = self.platform_of(join), join.conversation_id
         answer: Started | Refused | None = None
         if conversation_id is None:
-            answer = await self._platform.find(self._callback_url(join.id))
+            answer = await platform.find(self._callback_url(join.id))
             conversation_id = answer.conversation_id if isinstance(answer, Started) else None
         if conversation_id is not None and not await asyncio.to_thread(self._is_shared, join):
-            answer = await self._platform.end(conversation_id)
+            answer = await platform.end(conversation_id)
         if isinstance(answer, Refused) and self._now() < join.until:
             await self._settle(join, JoinState.LEAVING, wake_at=self._now() + LEASE / 4, detail=answer.detail)
         else:
@@ -131,17 +195,23 @@ class Dispatcher(Worker[Join]):
         with self._engine.connect() as connection:
             return store.is_shared(connection, join)
 
+    def _write(self, join: Join, **values: Any) -> bool:
+        with self._engine.begin() as connection:
+            return store.settle(connection, join, **values)
+
     async def _settle(
         self, join: Join, state: JoinState, *, wake_at: datetime | None = None, detail: str = "", **values: Any
     ) -> None:
-        def write() -> bool:
-            with self._engine.begin() as connection:
-                return store.settle(connection, join, state=state, wake_at=wake_at, **values)
-
-        ours = await asyncio.to_thread(write)
+        ours = await asyncio.to_thread(self._write, join, state=state, wake_at=wake_at, **values)
         again = state is JoinState.PLANNED
+        waits = again or state is JoinState.LEAVING
         say = log.warning if again or state in (JoinState.FAILED, JoinState.MISSED) else log.info
-        more = {**values, "again": wake_at.strftime("%H:%M:%SZ") if wake_at else "", "detail": detail}
+        more = {
+            **values,
+            "room": "",
+            "again": wake_at.strftime("%H:%M:%SZ") if wake_at and waits else "",
+            "detail": detail,
+        }
         say(
             f"join {'not taken' if again else state.value}" if ours else "join lost to another",
             join=join.id,

@@ -22,7 +22,7 @@ from typing import Any
 
 from scheduler.event import Event
 from scheduler.occurrences import Occurrence, expand, is_excluded, next_occurrence
-from scheduler.request import Attendant, request_of
+from scheduler.request import CONVERSATION, Attendant, request_of
 
 
 class JoinState(StrEnum):
@@ -76,6 +76,12 @@ class Join:
     owner: str | None = None
     conversation_id: str | None = None
     request: dict[str, Any] = field(default_factory=dict)  # further fields of the order, see `request`
+    room: dict[str, Any] = field(default_factory=dict)  # where people find the call: url, token
+
+    @property
+    def target(self) -> dict[str, Any]:
+        """Where the PAL is sent, with its options, see `targets`."""
+        return self.request.get("target") or {"kind": CONVERSATION}
 
 
 def plan(

@@ -1,8 +1,8 @@
-"""The conversation API, as a client: create, find, end (specification, "Create Conversation"). Shell.
+"""A target over HTTP: what it says (`targets`) is sent, its answers are read. Shell.
 
 Rules of this file:
 - httpx stays behind this module. One client has few connections: its pool is quadratic in waiting requests.
-- Whether a call came through is a value: `Started`, or `Refused` with what is needed to decide about another try.
+- Whether a call came through is a value: an `Answer`, or `Refused` with what is needed to decide about another try.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any, Final
 
 import httpx
 
-from scheduler.joins import Join
+from scheduler.joins import Join, JoinState
+from scheduler.request import CONVERSATION
+from scheduler.targets import Call, Seen, Started, targets
 
 CLIENTS: Final = 10
 MAX_CONNECTIONS: Final = 10  # of one client; more of them in one pool make it slower
@@ -22,30 +24,41 @@ TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
 
 
 @dataclass(frozen=True)
-class Started:
-    """The platform took the order."""
+class Answer:
+    """What was answered: the HTTP status, what the JSON body says (None: it has none), the wait that is asked for."""
 
-    conversation_id: str
+    status: int
+    body: Any
+    text: str = ""
+    retry_after: timedelta | None = None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether it says yes."""
+        return 200 <= self.status < 300
 
 
 @dataclass(frozen=True)
 class Refused:
-    """It did not: the HTTP status (None: no answer), the wait it asked for, and its words for the log."""
+    """The order was not taken: the HTTP status (None: no answer), the wait it asked for, and its words for the log."""
 
     status: int | None
     retry_after: timedelta | None
     detail: str
+    body: Any = None
 
 
 class Platform:
-    """A client of one conversation platform."""
+    """A client of one target at one address."""
 
-    def __init__(self, base_url: str, api_key: str) -> None:
+    def __init__(self, base_url: str, api_key: str, kind: str = CONVERSATION) -> None:
+        self._target = targets()[kind]
+        self.look_every = self._target.look_every
         trusted = httpx.create_ssl_context()
         self._clients = [
             httpx.AsyncClient(
                 base_url=base_url.rstrip("/"),
-                headers={"x-api-key": api_key},
+                headers=self._target.headers(api_key),
                 timeout=TIMEOUT,
                 limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
                 verify=trusted,
@@ -55,58 +68,64 @@ class Platform:
         ]
         self._turns = cycle(self._clients)
 
-    async def start(self, join: Join, callback_url: str) -> Started | Refused:
-        """Send the PAL into the call of a join. The join's id makes a second request harmless."""
-        body = {
-            **join.request,
-            "pal_id": join.pal_id,
-            "face_id": join.face_id,
-            "meeting_url": join.url,
-            "conversation_name": join.name,
-            "callback_url": callback_url,
-        }
-        answer = await self._ask("POST", "/v2/conversations", json=body, headers={"Idempotency-Key": join.id})
+    async def start(self, join: Join, callback_url: str) -> tuple[Started, Answer] | Refused:
+        """Send the PAL of a join."""
+        answer = await self._asked(self._target.start(join, callback_url))
         if isinstance(answer, Refused):
             return answer
-        conversation_id = answer.get("conversation_id") if isinstance(answer, dict) else None
-        if not isinstance(conversation_id, str):
-            return Refused(None, None, "the answer has no conversation_id")
-        return Started(conversation_id)
+        started = self._target.started(answer.body)
+        return (started, answer) if started else Refused(None, None, "the answer does not name what was started")
 
     async def find(self, callback_url: str) -> Started | Refused | None:
-        """The conversation that was created with this callback URL, None when there is none."""
-        answer = await self._ask("GET", "/v2/conversations", params={"limit": 100})
+        """The call that was started with this callback URL, None when there is none or the target cannot tell."""
+        search = self._target.search()
+        if search is None:
+            return None
+        answer = await self._asked(search)
+        return answer if isinstance(answer, Refused) else self._target.found(answer.body, callback_url)
+
+    async def look(self, conversation_id: str) -> Seen | Refused | None:
+        """How a call goes, None when nothing more is known."""
+        answer = await self._asked(self._target.look(conversation_id))
         if isinstance(answer, Refused):
-            return answer
-        known = answer.get("data", []) if isinstance(answer, dict) else answer
-        for one in known:
-            if isinstance(one, dict) and one.get("callback_url") == callback_url:
-                return Started(str(one["conversation_id"]))
-        return None
+            return Seen(JoinState.ENDED, "no-longer-there") if answer.status in (404, 410) else answer
+        return self._target.seen(answer.body)
 
     async def end(self, conversation_id: str) -> Refused | None:
-        """End a conversation; None when it is over, also when it was before."""
-        answer = await self._ask("POST", f"/v2/conversations/{conversation_id}/end")
+        """End a call; None when it is over, also when it was before."""
+        end = self._target.end(conversation_id)
+        answer = await self._asked(end) if end is not None else None
         if isinstance(answer, Refused) and answer.status not in (400, 404, 410):
             return answer
         return None
+
+    async def ask(self, call: Call) -> Answer | Refused:
+        """Send any request. Refused: no answer came, or one that is neither empty nor JSON."""
+        try:
+            response = await next(self._turns).request(
+                call.method, call.path, json=call.body, params=call.params or None, headers=call.headers
+            )
+        except httpx.HTTPError as error:
+            return Refused(None, None, type(error).__name__)
+        try:
+            body = response.json() if response.content else None
+        except ValueError:
+            # Of a success it is all that was asked for; of a refusal, the status says enough.
+            if response.is_success:
+                return Refused(None, None, "the answer is not JSON")
+            body = None
+        return Answer(response.status_code, body, response.text[:200], _retry_after(response))
 
     async def close(self) -> None:
         """Close the connections."""
         for client in self._clients:
             await client.aclose()
 
-    async def _ask(self, method: str, path: str, **request: Any) -> Any:
-        try:
-            response = await next(self._turns).request(method, path, **request)
-        except httpx.HTTPError as error:
-            return Refused(None, None, type(error).__name__)
-        if response.is_success:
-            try:
-                return response.json() if response.content else {}
-            except ValueError:
-                return Refused(None, None, "the answer is not JSON")
-        return Refused(response.status_code, _retry_after(response), response.text[:200])
+    async def _asked(self, call: Call) -> Answer | Refused:
+        answer = await self.ask(call)
+        if isinstance(answer, Refused) or answer.is_success:
+            return answer
+        return Refused(answer.status, answer.retry_after, answer.text, answer.body)
 
 
 def _retry_after(response: httpx.Response) -> timedelta | None:

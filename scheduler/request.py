@@ -14,6 +14,7 @@ from typing import Any, Final
 from scheduler.event import Event
 from scheduler.occurrences import Occurrence
 
+CONVERSATION: Final = "conversation"  # the target of a PAL that names none
 MAX_CALL: Final = timedelta(seconds=3600)  # the platform's (its "Call Duration and Timeout")
 OVERRUN: Final = timedelta(minutes=15)  # meetings run over; the PAL stays that long
 ABSENT: Final = timedelta(minutes=15)  # how long it waits for the first guest
@@ -24,16 +25,19 @@ MAX_GUESTS: Final = 50
 
 @dataclass(frozen=True)
 class Attendant:
-    """The PAL as a join needs it. `context`: none, title or full."""
+    """The PAL as a join needs it. `context`: none, title or full. `target`: empty for a conversation."""
 
     pal_id: str
     face_id: str
     context: str = "title"
     properties: dict[str, Any] = field(default_factory=dict)
+    target: dict[str, Any] = field(default_factory=dict)
 
 
 def request_of(attendant: Attendant, event: Event, one: Occurrence) -> dict[str, Any]:
-    """The further fields of "Create Conversation" for an occurrence."""
+    """The further fields of "Create Conversation" for an occurrence, and for another target what it asks for."""
+    if attendant.target.get("kind", CONVERSATION) != CONVERSATION:
+        return {"target": attendant.target, "organizer": event.organizer}
     request: dict[str, Any] = {"properties": _properties(attendant, one)}
     context = _context(attendant.context, event, one)
     if context:

@@ -71,6 +71,7 @@ joins = Table(
     Column("owner", String),
     Column("conversation_id", String),
     Column("request", JSON, nullable=False),
+    Column("room", JSON, nullable=False),
     Index("joins_event", "pal_id", "uid"),
     Index("joins_starts", "starts"),
 )
@@ -211,14 +212,15 @@ def settle(
     A row that was dropped while we were at it stays leaving, and is looked at again at once; one that the platform
     reported on before its answer was written down keeps what was reported.
     """
-    leaving = (joins.c.state == JoinState.LEAVING) & (claimed.state != JoinState.LEAVING)
-    reported = joins.c.state.in_([JoinState.JOINED, JoinState.ENDED])
+    changed_meanwhile = joins.c.state != claimed.state
+    leaving = changed_meanwhile & (joins.c.state == JoinState.LEAVING)
+    over = changed_meanwhile & joins.c.state.in_([JoinState.ENDED, JoinState.CANCELLED])
     changed = connection.execute(
         update(joins)
         .where(joins.c.id == claimed.id, joins.c.owner == claimed.owner, joins.c.attempt == claimed.attempt)
         .values(
-            state=case((leaving, JoinState.LEAVING), (reported, joins.c.state), else_=state),
-            wake_at=case((leaving, claimed.at), (reported, None), else_=wake_at),
+            state=case((changed_meanwhile, joins.c.state), else_=state),
+            wake_at=case((leaving, claimed.at), (over, None), else_=wake_at),
             **values,
         )
     )
@@ -261,16 +263,28 @@ def observe(
     if conversation_id:
         known = select(joins.c.id).where(joins.c.id == join_id, joins.c.conversation_id == conversation_id)
         this |= (joins.c.conversation_id == conversation_id) & exists(known)
-    changed = connection.execute(
-        update(joins)
-        .where(this, joins.c.state.in_(sorted(possible)))
-        .values(
-            state=case((joins.c.state == JoinState.LEAVING, JoinState.CANCELLED), else_=state),
-            reason=func.coalesce(reason, joins.c.reason),
-            wake_at=None,
-        )
-    )
-    return changed.rowcount > 0
+    return _observed(connection, this & joins.c.state.in_(sorted(possible)), state, reason)
+
+
+def call_is_over(connection: Connection, conversation_id: str, reason: str) -> bool:
+    """A call was ended by somebody else than the joins that are in it."""
+    running = joins.c.state.in_(sorted(SENT | {JoinState.LEAVING}))
+    return _observed(connection, (joins.c.conversation_id == conversation_id) & running, JoinState.ENDED, reason)
+
+
+def _observed(connection: Connection, those: ColumnElement[bool], state: JoinState, reason: str | None) -> bool:
+    values = {
+        "state": case((joins.c.state == JoinState.LEAVING, JoinState.CANCELLED), else_=state),
+        "reason": func.coalesce(reason, joins.c.reason),
+        # A call that goes on is still looked at when it has been silent for long.
+        "wake_at": joins.c.wake_at if state is JoinState.JOINED else None,
+    }
+    return connection.execute(update(joins).where(those).values(values)).rowcount > 0
+
+
+def add_order(connection: Connection, join: Join) -> None:
+    """Write a join that is carried out at once, by whoever orders it: it is claimed from its first moment."""
+    connection.execute(insert(joins).values(_values(join)))
 
 
 def next_wake(connection: Connection) -> datetime | None:

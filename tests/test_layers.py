@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 PURE = {
-    "scheduler": {"scheduler", "recurrence", "zones", "event", "occurrences", "joins", "request", "retry"},
+    "scheduler": {"scheduler", "recurrence", "zones", "event", "occurrences", "joins", "request", "retry", "targets"},
     "gateway": {
         "gateway", "address", "ics", "zone_names", "binding", "itip", "pals", "senders", "verdict", "wording", "reply",
         "mime", "decide", "platforms", "documents", "keys",

@@ -45,7 +45,11 @@ _REFUSALS: Final = {
     401: "No key, or one that opens nothing.",
     403: "The key may not be used from this address.",
     404: "There is no such thing, or it is another account's.",
+    409: "The same request is under way.",
     413: "The body is too large.",
+    422: "The Idempotency-Key was used for another request.",
+    502: "The platform does not answer, or not to the gateway's key.",
+    504: "The platform does not answer in time.",
     503: "The store cannot be used now.",
 }
 
@@ -167,7 +171,9 @@ def install(app: FastAPI) -> None:
         schema = generated()
         for operations in schema["paths"].values():
             for operation in operations.values():
-                operation["responses"].pop("422", None)
+                # Ours say what they are about; FastAPI's own is never answered.
+                if "HTTPValidationError" in str(operation["responses"].get("422", "")):
+                    del operation["responses"]["422"]
         for unused in ("HTTPValidationError", "ValidationError"):
             schema.get("components", {}).get("schemas", {}).pop(unused, None)
         return schema

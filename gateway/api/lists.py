@@ -5,13 +5,15 @@ Rules of this file: an account sees what is its own PALs', and nothing says whet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from sqlalchemy import Engine
 
-from gateway import store
+from gateway import store, store_calls
 from gateway.api.auth import Asking
 from gateway.api.forms import Paged, described, page, page_of, refusals, schema_of
 from gateway.replay import instant_text, join_json
@@ -22,8 +24,15 @@ from scheduler.joins import Join, JoinState
 OfPal = Annotated[str | None, Query(pattern="^[A-Za-z0-9_-]{1,64}$", description="Only this PAL's.")]
 
 
+class CallbackAnswer(BaseModel):
+    """What the platform called back about a join."""
+
+    event_type: str
+    received_at: str
+
+
 class JoinAnswer(BaseModel):
-    """Where a PAL will be, or was. Times are UTC."""
+    """Where a PAL will be, or was. Times are UTC. `room_url`, `room_token`: where people find a call that was made."""
 
     join_id: str
     pal_id: str
@@ -37,6 +46,9 @@ class JoinAnswer(BaseModel):
     state: JoinState
     reason: str | None
     conversation_id: str | None
+    room_url: str | None
+    room_token: str | None
+    callbacks: list[CallbackAnswer]
 
 
 class InviteAnswer(BaseModel):
@@ -81,7 +93,8 @@ class Lists:
         """The joins of the account's PALs, by start."""
         with self._engine.connect() as connection:
             found = store.account_joins(connection, key.account, pal_id, state or [], paging.after, paging.limit)
-        return page(found, _join)
+            heard = store_calls.heard_of(connection, [join.id for join in found.rows])
+        return page(found, lambda join: _join(join, heard.get(join.id, [])))
 
     def invites(
         self,
@@ -96,9 +109,11 @@ class Lists:
         return page(found, _invite)
 
 
-def _join(join: Join) -> dict[str, Any]:
+def _join(join: Join, heard: Sequence[tuple[str, datetime]]) -> dict[str, Any]:
     order = {"join_id": join.id, "pal_id": join.pal_id, "uid": join.uid, "title": join.name, **join_json(join)}
-    return {**order, "reason": join.reason, "conversation_id": join.conversation_id}
+    call = {"conversation_id": join.conversation_id, "room_url": join.room.get("url")}
+    callbacks = [{"event_type": event_type, "received_at": instant_text(at)} for event_type, at in heard]
+    return {**order, "reason": join.reason, **call, "room_token": join.room.get("token"), "callbacks": callbacks}
 
 
 def _invite(invite: InviteRow) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from gateway.pals import username_fault
 from gateway.replay import instant_text
 from gateway.store import PalRow
 from scheduler.clock import utc_now
+from scheduler.targets import targets
 
 _TAKEN: Final = Fault(
     "layers.conferencing.username", "This username is already taken; please choose a different username."
@@ -65,9 +66,10 @@ class Availability(BaseModel):
 class Pals:
     """The routes of PALs, under today's or the older names."""
 
-    def __init__(self, engine: Engine, domain: str, *, legacy: bool = False) -> None:
+    def __init__(self, engine: Engine, domain: str, kinds: frozenset[str], *, legacy: bool = False) -> None:
         self._engine = engine
         self._domain = domain
+        self._kinds = kinds
         self._legacy = legacy
         self.router = APIRouter(
             prefix="/v2/personas" if legacy else "/v2/pals", tags=["personas" if legacy else "pals"]
@@ -100,7 +102,7 @@ class Pals:
         document, pal_id, now = from_legacy(body), fresh_id("p"), utc_now()
         faults = faults_of(document, legacy=self._legacy)
         with self._writing() as connection:
-            self._refuse([*faults, *self._taken(connection, document, "")])
+            self._refuse([*faults, *self._unreachable(document), *self._taken(connection, document, "")])
             document = completed(document)
             pal = pal_of(pal_id, key.account, document, self._domain)
             store.add_pal(connection, pal, now, document)
@@ -136,7 +138,7 @@ class Pals:
                 raise invalid(result)
             # A PAL that was made without a face, under the older names, may go on without.
             faults = faults_of(result, legacy=self._legacy or not before.pal.face_id)
-            self._refuse([*faults, *self._taken(connection, result, before.pal.address)])
+            self._refuse([*faults, *self._unreachable(result), *self._taken(connection, result, before.pal.address)])
             document = completed(result)
             pal = pal_of(pal_id, key.account, document, self._domain)
             store.save_pal(connection, pal, document)
@@ -162,6 +164,14 @@ class Pals:
                 yield connection
         except IntegrityError as error:
             raise invalid([_TAKEN]) from error
+
+    def _unreachable(self, document: Any) -> Sequence[Fault]:
+        layer = conferencing_of(document) if isinstance(document, dict) else None
+        target = layer.get("target") if layer else None
+        kind = target.get("kind") if isinstance(target, dict) else None
+        if kind not in targets() or kind in self._kinds:
+            return ()
+        return [Fault("layers.conferencing.target", f"This gateway has no address for {kind} (setting targets).")]
 
     def _taken(self, connection: Connection, document: Any, own: str) -> Sequence[Fault]:
         layer = conferencing_of(document) if isinstance(document, dict) else None

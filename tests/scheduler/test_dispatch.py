@@ -37,6 +37,7 @@ class Script:
     posts: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
+    verbose: dict[str, Any] = field(default_factory=lambda: {"status": "active"})  # what it says of a conversation
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -64,6 +65,10 @@ class Script:
             known = enumerate(self.posts, 1)
             return {"data": [{"conversation_id": f"c{n}", "callback_url": post["callback_url"]} for n, post in known]}
 
+        @app.get("/v2/conversations/{conversation_id}")
+        async def get(conversation_id: str) -> dict[str, Any]:
+            return {"conversation_id": conversation_id, **self.verbose}
+
         @app.post("/v2/conversations/{conversation_id}/end")
         async def end(conversation_id: str) -> dict[str, str]:
             self.ended.append(conversation_id)
@@ -83,7 +88,9 @@ class Bench:
 
     @property
     def dispatcher(self) -> Dispatcher:
-        return Dispatcher(self.engine, self.platform, "http://here/{}".format, lambda: self.now, "me", Policy())
+        return Dispatcher(
+            self.engine, {"conversation": self.platform}, "http://here/{}".format, lambda: self.now, "me", Policy()
+        )
 
     def plan(
         self,
@@ -172,8 +179,12 @@ def test_it_posts_one_minute_before_the_start_and_not_earlier() -> None:
             }
         ]
         assert it.script.keys == [it.join().id]
-        assert (it.join().state, it.join().conversation_id, it.join().wake_at) == (JoinState.STARTED, "c1", None)
-        it.now = START + timedelta(minutes=30)
+        assert (it.join().state, it.join().conversation_id, it.join().wake_at) == (
+            JoinState.STARTED,
+            "c1",
+            it.now + timedelta(minutes=10),
+        )
+        it.now += timedelta(minutes=9)
         assert await it.dispatcher.work() == 0
 
     bench(test)
@@ -356,7 +367,7 @@ def test_two_meetings_after_each_other_in_one_room_are_two_calls() -> None:
         it.plan(minutes=30, uid="u2", later=timedelta(minutes=30))
         await it.dispatcher.work()
         it.now = START + timedelta(minutes=29)
-        assert await it.dispatcher.work() == 1
+        assert await it.dispatcher.work() == 2  # a look at the first call, and the second
         assert [join.conversation_id for join in it.joins()] == ["c1", "c2"]
 
     bench(test)
@@ -377,6 +388,49 @@ def test_a_late_second_invitation_to_a_room_joins_the_call_that_runs_and_ends_wi
         with it.engine.begin() as connection:
             assert store.observe(connection, first.id, JoinState.ENDED, conversation_id="c1")
         assert {join.state for join in it.joins()} == {JoinState.ENDED}
+
+    bench(test)
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "reason"),
+    [
+        ({"status": "active"}, JoinState.STARTED, None),
+        ({"status": "active", "events": [{"event_type": "system.replica_joined"}]}, JoinState.JOINED, None),
+        ({"status": "active", "system.replica_joined": {"timestamp": "…"}}, JoinState.JOINED, None),
+        (
+            {"status": "ended", "shutdown_reason": "participant_left_timeout"},
+            JoinState.ENDED,
+            "participant_left_timeout",
+        ),
+        ({"status": "ended"}, JoinState.ENDED, None),
+        ({}, JoinState.STARTED, None),
+    ],
+)
+def test_a_call_that_stays_silent_is_looked_at(said: dict[str, Any], state: JoinState, reason: str | None) -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        await it.dispatcher.work()
+        it.script.verbose = said
+        it.now += timedelta(minutes=10)
+        assert await it.dispatcher.work() == 1
+        again = None if state is JoinState.ENDED else it.now + timedelta(minutes=10)
+        assert (it.join().state, it.join().reason, it.join().wake_at) == (state, reason, again)
+        assert len(it.script.posts) == 1
+
+    bench(test)
+
+
+def test_what_a_callback_says_while_a_call_is_looked_at_counts() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        await it.dispatcher.work()
+        it.now += timedelta(minutes=10)
+        with it.engine.begin() as connection:
+            (claimed,) = store.claim(connection, it.now, "me", timedelta(seconds=60), 10)
+            assert store.observe(connection, claimed.id, JoinState.ENDED, reason="left", conversation_id="c1")
+        await it.dispatcher.carry_out(claimed)
+        assert (it.join().state, it.join().reason, it.join().wake_at) == (JoinState.ENDED, "left", None)
 
     bench(test)
 

@@ -17,6 +17,7 @@ def upgrade() -> None:
     _mails()
     _calendar()
     _replies()
+    _calls()
 
 
 def _desk() -> None:
@@ -106,6 +107,7 @@ def _calendar() -> None:
         sa.Column("owner", sa.String),
         sa.Column("conversation_id", sa.String),
         sa.Column("request", sa.JSON, nullable=False),
+        sa.Column("room", sa.JSON, nullable=False),
     )
     op.create_index("joins_event", "joins", ["pal_id", "uid"])
     op.create_index("joins_starts", "joins", ["starts"])
@@ -142,3 +144,37 @@ def _replies() -> None:
         sa.Column("name", sa.String, primary_key=True),
         sa.Column("value", sa.LargeBinary, nullable=False),
     )
+
+
+def _calls() -> None:
+    awake = sa.text("wake_at IS NOT NULL")
+    op.create_table(
+        "conversations",
+        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("account", sa.String, nullable=False),
+        sa.Column("key", sa.Text),
+        sa.Column("digest", sa.String, nullable=False),
+        sa.Column("callback_url", sa.Text, nullable=False),
+        sa.Column("conversation_id", sa.String),
+        sa.Column("answer", sa.JSON),
+        sa.Column("created_at", UtcDateTime, nullable=False),
+    )
+    op.create_index("conversations_key", "conversations", ["account", "key"], unique=True)
+    op.create_index("conversations_account", "conversations", ["account", "created_at"])
+    op.create_index("conversations_conversation", "conversations", ["conversation_id"])
+    op.create_table(
+        "callbacks",
+        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("join_id", sa.String, nullable=False),
+        sa.Column("event_type", sa.String, nullable=False),
+        sa.Column("raw", sa.LargeBinary, nullable=False),
+        sa.Column("received_at", UtcDateTime, nullable=False),
+        sa.Column("url", sa.Text, nullable=False),
+        sa.Column("state", sa.String, nullable=False),
+        sa.Column("wake_at", UtcDateTime),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("owner", sa.String),
+        sa.Column("error", sa.Text),
+    )
+    op.create_index("callbacks_join", "callbacks", ["join_id", "received_at"])
+    op.create_index("callbacks_wake", "callbacks", ["wake_at"], sqlite_where=awake, postgresql_where=awake)

@@ -1,0 +1,87 @@
+"""HTTP to addresses that strangers name: callbacks. A door.
+
+Rules of this file:
+- The address that is connected to is the one that was checked: the name is looked up once, here.
+- Private, loopback and other special networks are refused, unless the operator names them. No redirect is followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+import httpx
+
+Network = IPv4Network | IPv6Network
+TIMEOUT: Final = httpx.Timeout(10.0, connect=5.0)
+RESOLVE_WITHIN: Final = 5.0  # seconds
+
+
+@dataclass(frozen=True)
+class Posted:
+    """What came of a POST: the HTTP status (None: no answer), and why not, for people. `is_final`: never again."""
+
+    status: int | None
+    error: str = ""
+    is_final: bool = False
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the other side took it."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+def is_reachable(address: IPv4Address | IPv6Address, private: Sequence[Network]) -> bool:
+    """Whether an address may be connected to: one of the Internet, or of the operator's own networks."""
+    mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+    address = mapped or address
+    if any(address in network for network in private if network.version == address.version):
+        return True
+    return address.is_global and not address.is_multicast
+
+
+async def post(url: str, body: bytes, headers: dict[str, str], private: Sequence[Network]) -> Posted:
+    """POST a body to somebody's address."""
+    target = httpx.URL(url)
+    try:
+        async with asyncio.timeout(RESOLVE_WITHIN):
+            found = await _addresses(target)
+    except (OSError, UnicodeError, TimeoutError) as error:
+        return Posted(None, f"{target.host} cannot be looked up ({type(error).__name__})")
+    good = [one for one in found if is_reachable(one, private)]
+    if not good:
+        return Posted(
+            None, f"{target.host} is at no address on the Internet (callbacks.private_networks)", is_final=True
+        )
+    try:
+        return await _send(target, good[0], body, headers)
+    except httpx.HTTPError as error:
+        return Posted(None, type(error).__name__)
+
+
+async def _addresses(target: httpx.URL) -> list[IPv4Address | IPv6Address]:
+    port = target.port or (443 if target.scheme == "https" else 80)
+    found = await asyncio.get_running_loop().getaddrinfo(target.host, port, type=socket.SOCK_STREAM)
+    return [ip_address(str(one[4][0]).partition("%")[0]) for one in found]
+
+
+async def _send(target: httpx.URL, address: IPv4Address | IPv6Address, body: bytes, headers: dict[str, str]) -> Posted:
+    """Connect to the address, and speak to the name: its certificate is the name's."""
+    host = target.netloc.decode("ascii")
+    async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False, follow_redirects=False) as client:
+        request = client.build_request(
+            "POST",
+            target.copy_with(host=str(address)),
+            content=body,
+            headers={**headers, "Host": host},
+            extensions={"sni_hostname": target.host},
+        )
+        # The answer's body is nobody's business, and may be endless.
+        response = await client.send(request, stream=True)
+        await response.aclose()
+    error = "" if response.is_success else f"answered {response.status_code}"
+    return Posted(response.status_code, error, is_final=response.status_code == httpx.codes.GONE)

@@ -1,0 +1,251 @@
+"""Conversations that accounts began over HTTP, and what platforms called back about: all SQL of the two. Shell.
+
+Rules of this file:
+- Every function works in the caller's transaction.
+- An account's conversations are those it began, and those its PALs' joins led to.
+- A callback is the same when its bytes are the same: a platform that tries again is heard once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    Select,
+    String,
+    Table,
+    Text,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
+
+from gateway.store import Mark, Page, page_of_rows, pals
+from scheduler.database import UtcDateTime, metadata
+from scheduler.store import joins
+
+KEPT_KEYS: Final = timedelta(hours=24)  # how long the same Idempotency-Key is the same request
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", String, primary_key=True),  # that of the join, where there is one
+    Column("account", String, nullable=False),
+    Column("key", Text),  # the caller's Idempotency-Key while it counts
+    Column("digest", String, nullable=False),  # of the request, so that a key is not used for another one
+    Column("callback_url", Text, nullable=False),
+    Column("conversation_id", String),
+    Column("answer", JSON),  # what was answered to it
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("conversations_key", "account", "key", unique=True),
+    Index("conversations_account", "account", "created_at"),
+    Index("conversations_conversation", "conversation_id"),
+)
+
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("join_id", String, nullable=False),
+    Column("event_type", String, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("url", Text, nullable=False),  # where it is passed on to, '' when nowhere
+    Column("state", String, nullable=False),  # noted, queued, sent, failed
+    Column("wake_at", UtcDateTime),
+    Column("attempt", Integer, nullable=False),
+    Column("owner", String),
+    Column("error", Text),
+    Index("callbacks_join", "join_id", "received_at"),
+)
+Index(
+    "callbacks_wake",
+    callbacks.c.wake_at,
+    sqlite_where=callbacks.c.wake_at.is_not(None),
+    postgresql_where=callbacks.c.wake_at.is_not(None),
+)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A conversation that an account began; `answer` None: it has not been answered yet."""
+
+    id: str
+    account: str
+    key: str | None
+    digest: str
+    callback_url: str
+    created_at: datetime
+    conversation_id: str | None = None
+    answer: Any = None
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A conversation of an account: when it began, and where the caller wants to hear of it ('': nowhere)."""
+
+    id: str
+    at: datetime
+    callback_url: str
+
+
+@dataclass(frozen=True)
+class Callback:
+    """A callback that is to be passed on, claimed by us."""
+
+    id: str
+    join_id: str
+    event_type: str
+    raw: bytes
+    received_at: datetime
+    url: str
+    attempt: int
+    owner: str | None
+
+
+def begin(connection: Connection, row: Begun) -> None:
+    """Write that a conversation is being begun; IntegrityError when its key is in use."""
+    connection.execute(insert(conversations).values(vars(row)))
+
+
+def begun_with(connection: Connection, account: str, key: str, now: datetime) -> Begun | None:
+    """What an account began with an Idempotency-Key; a key that is too old is given free."""
+    mine = (conversations.c.account == account) & (conversations.c.key == key)
+    old = mine & (conversations.c.created_at < now - KEPT_KEYS)
+    connection.execute(update(conversations).where(old).values(key=None))
+    row = connection.execute(select(conversations).where(mine)).first()
+    return Begun(**row._mapping) if row is not None else None
+
+
+def answered(connection: Connection, begun_id: str, conversation_id: str | None, answer: Any) -> None:
+    """Keep what was answered."""
+    row = update(conversations).where(conversations.c.id == begun_id)
+    connection.execute(row.values(conversation_id=conversation_id, answer=answer))
+
+
+def refused(connection: Connection, begun_id: str) -> None:
+    """It came to nothing: its key can be used again."""
+    connection.execute(update(conversations).where(conversations.c.id == begun_id).values(key=None))
+
+
+def owned(connection: Connection, account: str, conversation_id: str) -> Owned | None:
+    """A conversation, if it is the account's."""
+    query = _of_account(account).subquery()
+    row = connection.execute(select(query).where(query.c.id == conversation_id)).first()
+    return Owned(**row._mapping) if row is not None else None
+
+
+def account_conversations(connection: Connection, account: str, after: Mark | None, limit: int) -> Page[Owned]:
+    """The conversations of an account, the newest first."""
+    query = _of_account(account).subquery()
+    page = page_of_rows(connection, select(query), query.c.at, after, limit, newest=True)
+    return Page(tuple(Owned(**row._mapping) for row in page.rows), page.total, page.next)
+
+
+def _of_account(account: str) -> Select[Any]:
+    begun = select(conversations.c.id).where(conversations.c.account == account)
+    directly = select(
+        conversations.c.conversation_id.label("id"),
+        conversations.c.created_at.label("at"),
+        conversations.c.callback_url,
+    ).where(conversations.c.account == account, conversations.c.conversation_id.is_not(None))
+    owned_pals = select(pals.c.id).where(pals.c.account == account)
+    by_joins = select(joins.c.conversation_id, joins.c.at, null()).where(
+        joins.c.conversation_id.is_not(None), or_(joins.c.pal_id.in_(owned_pals), joins.c.id.in_(begun))
+    )
+    every = union_all(directly, by_joins).subquery()
+    return select(
+        every.c.id,
+        func.min(every.c.at).label("at"),
+        func.coalesce(func.max(every.c.callback_url), "").label("callback_url"),
+    ).group_by(every.c.id)
+
+
+def note(connection: Connection, join_id: str, event_type: str, raw: bytes, now: datetime) -> bool:
+    """Keep a callback, and queue it for each caller who wants to hear of that call. False: it was heard before."""
+    call = select(joins.c.conversation_id).where(joins.c.id == join_id).scalar_subquery()
+    wanted = select(conversations.c.callback_url).where(
+        or_(conversations.c.id == join_id, conversations.c.conversation_id == call), conversations.c.callback_url != ""
+    )
+    urls = list(connection.execute(wanted.distinct()).scalars())
+    rows = [_noted(join_id, event_type, raw, url, now) for url in urls or [""]]
+    known = select(callbacks.c.id).where(callbacks.c.id.in_([row["id"] for row in rows]))
+    heard = set(connection.execute(known).scalars())
+    fresh = [row for row in rows if row["id"] not in heard]
+    if fresh:
+        connection.execute(insert(callbacks), fresh)
+    return bool(fresh)
+
+
+def _noted(join_id: str, event_type: str, raw: bytes, url: str, now: datetime) -> dict[str, Any]:
+    digest = blake2b("\n".join((join_id, url, "")).encode() + raw, digest_size=16)
+    return {
+        "id": digest.hexdigest(),
+        "join_id": join_id,
+        "event_type": event_type,
+        "raw": raw,
+        "received_at": now,
+        "url": url,
+        "state": "queued" if url else "noted",
+        "wake_at": now if url else None,
+        "attempt": 0,
+    }
+
+
+def heard_of(connection: Connection, join_ids: Iterable[str]) -> dict[str, list[tuple[str, datetime]]]:
+    """What was called back about joins: (event type, instant), in order."""
+    query = select(callbacks.c.join_id, callbacks.c.event_type, callbacks.c.received_at).where(
+        callbacks.c.join_id.in_(list(join_ids))
+    )
+    heard: dict[str, list[tuple[str, datetime]]] = {}
+    for row in connection.execute(query.order_by(callbacks.c.received_at)):
+        heard.setdefault(row.join_id, []).append((row.event_type, row.received_at))
+    return heard
+
+
+def claim_callbacks(connection: Connection, now: datetime, owner: str, lease: timedelta, limit: int) -> list[Callback]:
+    """Take up to `limit` callbacks that are to be passed on; they are ours until now + lease."""
+    due = (
+        select(callbacks.c.id)
+        .where(callbacks.c.wake_at <= now)
+        .order_by(callbacks.c.wake_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = (
+        update(callbacks)
+        .where(callbacks.c.id.in_(due))
+        .values(owner=owner, attempt=callbacks.c.attempt + 1, wake_at=now + lease)
+        .returning(*(callbacks.c[name] for name in Callback.__dataclass_fields__))
+    )
+    return [Callback(**row._mapping) for row in connection.execute(taken)]
+
+
+def settle_callback(
+    connection: Connection, callback: Callback, *, state: str, wake_at: datetime | None = None, error: str | None = None
+) -> bool:
+    """Write what came of passing it on; False when it is no longer ours."""
+    ours = (callbacks.c.owner == callback.owner) & (callbacks.c.attempt == callback.attempt)
+    changed = connection.execute(
+        update(callbacks).where(callbacks.c.id == callback.id, ours).values(state=state, wake_at=wake_at, error=error)
+    )
+    return changed.rowcount == 1
+
+
+def next_callback(connection: Connection) -> datetime | None:
+    """The earliest instant at which a callback is to be passed on."""
+    return connection.execute(select(func.min(callbacks.c.wake_at)).where(callbacks.c.wake_at.is_not(None))).scalar()
