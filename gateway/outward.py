@@ -19,6 +19,8 @@ import httpx
 Network = IPv4Network | IPv6Network
 TIMEOUT: Final = httpx.Timeout(10.0, connect=5.0)
 RESOLVE_WITHIN: Final = 5.0  # seconds
+_NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052
+_NAT64_LOCAL: Final = IPv6Network("64:ff9b:1::/48")  # RFC 8215
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,19 @@ class Posted:
 
 def is_reachable(address: IPv4Address | IPv6Address, private: Sequence[Network]) -> bool:
     """Whether an address may be connected to: one of the Internet, or of the operator's own networks."""
-    mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
-    address = mapped or address
+    address = _embedded(address) or address
     if any(address in network for network in private if network.version == address.version):
         return True
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and address not in _NAT64_LOCAL
+
+
+def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 one leads to."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
 
 
 async def post(url: str, body: bytes, headers: dict[str, str], private: Sequence[Network]) -> Posted:

@@ -267,10 +267,13 @@ def _conversation_id(said: Any) -> str | None:
 
 def _said(answer: Answer | Refused, shown: Any) -> Response:
     """The platform's answer as ours. Raises faults.Refused where it has none for the caller."""
-    if isinstance(answer, Refused) or answer.status in (401, 403) or (not answer.is_success and shown is None):
+    status = answer.status
+    is_success = status is not None and 200 <= status < 300
+    if status is None or status in (401, 403) or (answer.body is None and not is_success):
         raise _refusal(answer)
     wait = {"Retry-After": str(int(answer.retry_after.total_seconds()))} if answer.retry_after is not None else {}
-    return JSONResponse({} if shown is None else shown, answer.status if shown is not None else 200, headers=wait)
+    # An empty success (204) has a body here, as described.
+    return JSONResponse({} if shown is None else shown, 200 if shown is None else status, headers=wait)
 
 
 def _refusal(answer: Answer | Refused) -> faults.Refused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from gateway import store
 from gateway.app import Gateway
+from gateway.config import Settings
 from gateway.intake import fresh_id
 from gateway.keys import Key, digest
 from scheduler.clock import utc_now
@@ -47,16 +49,16 @@ class Running:
         return self.clients[-1]
 
 
-@pytest.fixture(scope="package")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One gateway for all tests of the API, and no longer: others measure what their process spends."""
+@contextmanager
+def serving(settings: Settings) -> Iterator[Running]:
+    """A gateway in a thread of its own."""
     started: list[Running] = []
     ready, loop = threading.Event(), asyncio.new_event_loop()
     stop = asyncio.Event()
 
     async def serve() -> None:
         try:
-            async with running(settings_for(tmp_path_factory.mktemp("api"))) as gateway:
+            async with running(settings) as gateway:
                 started.append(Running(gateway))
                 ready.set()
                 await stop.wait()
@@ -74,6 +76,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         loop.call_soon_threadsafe(stop.set)
         thread.join(30)
         loop.close()
+
+
+@pytest.fixture(scope="package")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One gateway for all tests of the API, and no longer: others measure what their process spends."""
+    with serving(settings_for(tmp_path_factory.mktemp("api"))) as found:
+        yield found
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from scheduler.database import connect, metadata
 from scheduler.dispatch import LEASE, Dispatcher
 from scheduler.event import Component, Event, Length, Revision
 from scheduler.joins import Join, JoinState, Policy, plan, refill_at
-from scheduler.platform import Platform
+from scheduler.platform import Platform, Refused
 from scheduler.recurrence import parse_rule
 from scheduler.request import Attendant
 from scheduler.zones import UTC_ZONE
@@ -30,7 +30,7 @@ START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 @dataclass
 class Script:
-    """The platform: what it will answer next (status, 'drop': act and lose the answer, 'hang'), and what it got."""
+    """The platform: what it will answer next (status; 'drop', 'lose': act, the answer is lost; 'hang') and got."""
 
     answers: list[int | str] = field(default_factory=list)
     retry_after: str = ""
@@ -56,6 +56,8 @@ class Script:
             if answer == "hang":
                 self.hanging.set()
                 await self.go_on.wait()
+            if answer == "lose":
+                return Response("<cut", media_type="application/json")
             if answer == "drop":
                 return Response("", 502)  # it acted, and its proxy lost the answer
             return Response(f'{{"conversation_id": "c{len(self.posts)}"}}', media_type="application/json")
@@ -431,6 +433,25 @@ def test_what_a_callback_says_while_a_call_is_looked_at_counts() -> None:
             assert store.observe(connection, claimed.id, JoinState.ENDED, reason="left", conversation_id="c1")
         await it.dispatcher.carry_out(claimed)
         assert (it.join().state, it.join().reason, it.join().wake_at) == (JoinState.ENDED, "left", None)
+
+    bench(test)
+
+
+def test_an_order_whose_answer_was_lost_is_taken_back() -> None:
+    async def test(it: Bench) -> None:
+        until, url = START + timedelta(hours=1), "https://meet.google.com/abc-defg-hij"
+        order = Join("j1", "p1", "f1", "j1", START, START, until, START, until, url, "Demo", JoinState.CLAIMED)
+        order = replace(order, wake_at=START + timedelta(minutes=1), attempt=1, owner="me")
+        with it.engine.begin() as connection:
+            store.add_order(connection, order)
+        it.script.answers = ["lose"]
+        answer = await it.dispatcher.order(order)
+        assert isinstance(answer, Refused)
+        assert (it.join().state, it.join().conversation_id) == (JoinState.LEAVING, None)
+        it.now += timedelta(seconds=15)
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().reason) == (JoinState.CANCELLED, "platform-unreachable")
+        assert it.script.ended == ["c1"]
 
     bench(test)
 
