@@ -36,6 +36,7 @@ from sqlalchemy import (
 
 from gateway.store import Mark, Page, page_of_rows, pals
 from scheduler.database import UtcDateTime, metadata
+from scheduler.joins import order_parts
 from scheduler.store import joins
 
 KEPT_KEYS: Final = timedelta(hours=24)  # how long the same Idempotency-Key is the same request
@@ -175,8 +176,9 @@ def _of_account(account: str) -> Select[Any]:
     ).group_by(every.c.id)
 
 
-def note(connection: Connection, join_id: str, event_type: str, raw: bytes, now: datetime) -> bool:
+def note(connection: Connection, order_id: str, event_type: str, raw: bytes, now: datetime) -> bool:
     """Keep a callback, and queue it for each caller who wants to hear of that call. False: it was heard before."""
+    join_id, _ = order_parts(order_id)
     call = select(joins.c.conversation_id).where(joins.c.id == join_id).scalar_subquery()
     wanted = select(conversations.c.callback_url).where(
         or_(conversations.c.id == join_id, conversations.c.conversation_id == call), conversations.c.callback_url != ""

@@ -41,16 +41,16 @@ class Callbacks:
         self._secret = secret
         self.public_url = public_url
 
-    def url(self, join_id: str) -> str:
-        """Where the platform reports on this join."""
-        return f"{self.public_url.rstrip('/')}/v2/callbacks/{join_id}/{self._sign(join_id)}"
+    def url(self, order_id: str) -> str:
+        """Where the platform reports on this order of a join."""
+        return f"{self.public_url.rstrip('/')}/v2/callbacks/{order_id}/{self._sign(order_id)}"
 
-    def is_signed(self, join_id: str, signature: str) -> bool:
+    def is_signed(self, order_id: str, signature: str) -> bool:
         """Whether the path was made by us."""
-        return hmac.compare_digest(self._sign(join_id).encode(), signature.encode())
+        return hmac.compare_digest(self._sign(order_id).encode(), signature.encode())
 
-    def _sign(self, join_id: str) -> str:
-        return hmac.new(self._secret, join_id.encode(), "sha256").hexdigest()[:32]
+    def _sign(self, order_id: str) -> str:
+        return hmac.new(self._secret, order_id.encode(), "sha256").hexdigest()[:32]
 
 
 def make_app(
@@ -90,31 +90,32 @@ def _add_health(app: FastAPI, engine: Engine) -> None:
 
 
 def _add_callbacks(app: FastAPI, engine: Engine, callbacks: Callbacks, on_callback: Callable[[], None]) -> None:
-    @app.post("/v2/callbacks/{join_id}/{signature}", responses=refusals(400, 404, 413))
-    async def callback(join_id: str, signature: str, request: Request) -> dict[str, str]:
-        if not callbacks.is_signed(join_id, signature):
+    @app.post("/v2/callbacks/{order_id}/{signature}", responses=refusals(400, 404, 413))
+    async def callback(order_id: str, signature: str, request: Request) -> dict[str, str]:
+        if not callbacks.is_signed(order_id, signature):
             raise HTTPException(404, "There is no such join.")
         raw = await _body(request)
-        said = _Said.read(raw)
+        said, now = _Said.read(raw), utc_now()
 
         def write() -> tuple[bool, bool]:
             with engine.begin() as connection:
                 return (
-                    store_calls.note(connection, join_id, said.event_type, raw, utc_now()),
+                    store_calls.note(connection, order_id, said.event_type, raw, now),
                     said.state is not None
                     and scheduler.store.observe(
                         connection,
-                        join_id,
+                        order_id,
                         said.state,
-                        reason=said.reason or None,
+                        now=now,
+                        reason=said.reason,
                         conversation_id=said.conversation_id,
                     ),
                 )
 
         is_new, has_moved = await asyncio.to_thread(write)
         if has_moved:
-            log.info(f"join {said.state}", join=join_id, **({"reason": said.reason} if said.reason else {}))
-        if is_new:
+            log.info(f"join {said.state}", join=order_id, **({"reason": said.reason} if said.reason else {}))
+        if is_new or has_moved:
             on_callback()
         return {"status": "noted"}
 

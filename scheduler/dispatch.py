@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from random import random
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -53,6 +54,7 @@ class Dispatcher(Worker[Join]):
         now: Callable[[], datetime],
         owner: str,
         policy: Policy,
+        jitter: Callable[[], float] = random,
     ) -> None:
         super().__init__(MAX_UNDER_WAY)
         self._engine = engine
@@ -61,6 +63,7 @@ class Dispatcher(Worker[Join]):
         self._now = now
         self._owner = owner
         self._policy = policy
+        self._jitter = jitter
         self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def claim(self, limit: int) -> list[Join]:
@@ -119,7 +122,7 @@ class Dispatcher(Worker[Join]):
             return conversation_id
 
     async def _send(self, join: Join, *, is_final: bool) -> Answer | Refused | None:
-        platform, callback_url = self.platform_of(join), self._callback_url(join.id)
+        platform, callback_url = self.platform_of(join), self._callback_url(join.order_id)
         # A second attempt may follow one whose answer was lost.
         found = await platform.find(callback_url) if join.attempt > 1 else None
         sent = found if found is not None else await platform.start(join, callback_url)
@@ -143,6 +146,7 @@ class Dispatcher(Worker[Join]):
             attempt=join.attempt,
             now=self._now(),
             until=join.until,
+            jitter=self._jitter(),
         )
         if isinstance(verdict, Again):
             await self._settle(join, JoinState.PLANNED, wake_at=verdict.at, detail=answer.detail)
@@ -172,8 +176,14 @@ class Dispatcher(Worker[Join]):
 
     def _observe(self, join: Join, seen: Seen) -> None:
         with self._engine.begin() as connection:
-            conversation_id = join.conversation_id or ""
-            store.observe(connection, join.id, seen.state, reason=seen.reason or None, conversation_id=conversation_id)
+            store.observe(
+                connection,
+                join.order_id,
+                seen.state,
+                now=self._now(),
+                reason=seen.reason,
+                conversation_id=join.conversation_id or "",
+            )
 
     def _next_look(self, join: Join) -> datetime:
         return self._now() + self.platform_of(join).look_every
@@ -182,7 +192,7 @@ class Dispatcher(Worker[Join]):
         platform, conversation_id = self.platform_of(join), join.conversation_id
         answer: Started | Refused | None = None
         if conversation_id is None:
-            answer = await platform.find(self._callback_url(join.id))
+            answer = await platform.find(self._callback_url(join.order_id))
             conversation_id = answer.conversation_id if isinstance(answer, Started) else None
         if conversation_id is not None and not await asyncio.to_thread(self._is_shared, join):
             answer = await platform.end(conversation_id)

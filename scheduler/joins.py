@@ -1,6 +1,8 @@
 """Joins: what a join is, its states, and `plan`: which joins an event owes. Pure.
 
     planned -> claimed -> started -> joined -> ended
+       |  ^       |          |         |
+       |  +-------|----------+---------+   the call ended for the platform's own reasons, and the meeting goes on
        |          |          |         |
        |          |          +---------+--> leaving -> cancelled   the occurrence is gone, the call still runs
        +----------+--> cancelled | missed | failed
@@ -77,11 +79,23 @@ class Join:
     conversation_id: str | None = None
     request: dict[str, Any] = field(default_factory=dict)  # further fields of the order, see `request`
     room: dict[str, Any] = field(default_factory=dict)  # where people find the call: url, token
+    entry: int = 0  # how often it has been in a call before: each is an order of its own to the platform
+
+    @property
+    def order_id(self) -> str:
+        """What the platform knows this order by: a second order for the same call is another one to it."""
+        return f"{self.id}-{self.entry}" if self.entry else self.id
 
     @property
     def target(self) -> dict[str, Any]:
         """Where the PAL is sent, with its options, see `targets`."""
         return self.request.get("target") or {"kind": CONVERSATION}
+
+
+def order_parts(order_id: str) -> tuple[str, int]:
+    """The join and the entry of an order; entry -1, which no join has, when it is none of ours."""
+    join_id, _, entry = order_id.partition("-")
+    return join_id, int(entry) if entry.isdecimal() and len(entry) < 10 else -1 if entry else 0
 
 
 def plan(

@@ -1,13 +1,28 @@
-"""Try again when, or give up why: what follows from the platform's answer to a join. Pure."""
+"""Try again when, or give up why: what follows from the platform's answer to a join, and from the end of a call. Pure.
+
+Rules of this file:
+- Who was told to leave does not come back: an end that somebody asked for, a removal, a refusal by the host.
+- A call that ended for the platform's own reasons while the meeting goes on is entered again.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 FIRST_WAIT = timedelta(seconds=2)
 LONGEST_WAIT = timedelta(seconds=60)  # a meeting of half an hour still gets tens of tries
 STOP_BEFORE_END = timedelta(seconds=60)  # joining a call in its last minute helps nobody
+FIRST_RETURN = timedelta(seconds=5)
+LONGEST_RETURN = timedelta(seconds=120)  # who knocks more often is a nuisance
+
+# Reasons of the platform ("Webhooks and Callbacks") after which the PAL goes in again: it was not let in in time, the
+# platform failed, or the longest call it allows was over before the meeting.
+_COME_BACK = re.compile(
+    r"could not join|lobby|waiting room|not admitted|max call duration|exception encountered|internal error"
+)
+_STAY_OUT = re.compile(r"host|denied|rejected|refused|removed|kicked|banned|endpoint hit|over the api")
 
 
 @dataclass(frozen=True)
@@ -24,17 +39,32 @@ class GiveUp:
     reason: str
 
 
+def after_end(*, reason: str, entry: int, now: datetime) -> Again | None:
+    """When to go in again after a call that ended with the platform's `reason`; None: never. `entry` 0 = the first."""
+    words = re.sub(r"[^a-z0-9]+", " ", reason.lower())
+    if _STAY_OUT.search(words) or not _COME_BACK.search(words):
+        return None
+    return Again(now + min(FIRST_RETURN * 2 ** min(entry, 10), LONGEST_RETURN))
+
+
 def after_failure(
-    *, status: int | None, retry_after: timedelta | None, attempt: int, now: datetime, until: datetime
+    *,
+    status: int | None,
+    retry_after: timedelta | None,
+    attempt: int,
+    now: datetime,
+    until: datetime,
+    jitter: float = 0.0,
 ) -> Again | GiveUp:
-    """What follows from a failed attempt (1 = the first); `status` None means no answer came.
+    """What follows from a failed attempt (1 = the first); `status` None means no answer came. `jitter` (0 to 1) makes
+    the wait up to half as long again, so that those who failed together do not come back together.
 
     4xx other than 408 and 429 is our own fault and final; anything else is tried again, `retry_after` honoured,
     until shortly before `until`.
     """
     if status is not None and 400 <= status < 500 and status not in (408, 429):
         return GiveUp(f"platform-refused-{status}")
-    wait = min(FIRST_WAIT * 2 ** min(attempt - 1, 10), LONGEST_WAIT)
+    wait = min(FIRST_WAIT * 2 ** min(attempt - 1, 10), LONGEST_WAIT) * (1 + jitter / 2)
     at = now + max(wait, retry_after or timedelta())
     if at >= until - STOP_BEFORE_END:
         return GiveUp(f"platform-answered-{status}" if status is not None else "platform-unreachable")

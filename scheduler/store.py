@@ -36,8 +36,9 @@ from sqlalchemy import (
 
 from scheduler.database import UtcDateTime, metadata
 from scheduler.event import Event
-from scheduler.joins import LIVE, SENT, Join, JoinState
+from scheduler.joins import LIVE, SENT, Join, JoinState, order_parts
 from scheduler.request import Attendant
+from scheduler.retry import STOP_BEFORE_END, after_end
 
 events = Table(
     "events",
@@ -72,6 +73,7 @@ joins = Table(
     Column("conversation_id", String),
     Column("request", JSON, nullable=False),
     Column("room", JSON, nullable=False),
+    Column("entry", Integer, nullable=False),
     Index("joins_event", "pal_id", "uid"),
     Index("joins_starts", "starts"),
 )
@@ -249,21 +251,43 @@ def is_shared(connection: Connection, join: Join) -> bool:
 
 
 def observe(
-    connection: Connection, join_id: str, state: JoinState, *, reason: str | None = None, conversation_id: str = ""
+    connection: Connection,
+    order_id: str,
+    state: JoinState,
+    *,
+    now: datetime,
+    reason: str = "",
+    conversation_id: str = "",
 ) -> bool:
     """What the platform says of a call under way. False for a join that is unknown or settled already.
 
     A word about another conversation than the join's does not count: it is of an earlier attempt. It is true of every
-    join that shares the conversation.
+    join that shares the conversation. Where the meeting goes on, a call may have ended only to be entered again.
     """
+    join_id, entry = order_parts(order_id)
     possible = SENT | {JoinState.LEAVING}
     if state is JoinState.JOINED:
         possible -= {JoinState.LEAVING}
-    this = (joins.c.id == join_id) & joins.c.conversation_id.is_(None)
+    this = (joins.c.id == join_id) & (joins.c.entry == entry) & joins.c.conversation_id.is_(None)
     if conversation_id:
         known = select(joins.c.id).where(joins.c.id == join_id, joins.c.conversation_id == conversation_id)
         this |= (joins.c.conversation_id == conversation_id) & exists(known)
-    return _observed(connection, this & joins.c.state.in_(sorted(possible)), state, reason)
+    back = after_end(reason=reason, entry=entry, now=now) if state is JoinState.ENDED else None
+    returned = back is not None and _come_back(connection, this, reason, back.at)
+    return _observed(connection, this & joins.c.state.in_(sorted(possible)), state, reason) or returned
+
+
+def _come_back(connection: Connection, those: ColumnElement[bool], reason: str, at: datetime) -> bool:
+    """Plan again what is still going on at an instant."""
+    goes_on = those & joins.c.state.in_(sorted(SENT)) & (joins.c.until > at + STOP_BEFORE_END)
+    values = {
+        "state": JoinState.PLANNED,
+        "reason": reason,
+        "wake_at": at,
+        "conversation_id": None,
+        "entry": joins.c.entry + 1,
+    }
+    return connection.execute(update(joins).where(goes_on).values(values)).rowcount > 0
 
 
 def call_is_over(connection: Connection, conversation_id: str, reason: str) -> bool:
@@ -272,10 +296,10 @@ def call_is_over(connection: Connection, conversation_id: str, reason: str) -> b
     return _observed(connection, (joins.c.conversation_id == conversation_id) & running, JoinState.ENDED, reason)
 
 
-def _observed(connection: Connection, those: ColumnElement[bool], state: JoinState, reason: str | None) -> bool:
+def _observed(connection: Connection, those: ColumnElement[bool], state: JoinState, reason: str) -> bool:
     values = {
         "state": case((joins.c.state == JoinState.LEAVING, JoinState.CANCELLED), else_=state),
-        "reason": func.coalesce(reason, joins.c.reason),
+        "reason": reason or joins.c.reason,
         # A call that goes on is still looked at when it has been silent for long.
         "wake_at": joins.c.wake_at if state is JoinState.JOINED else None,
     }

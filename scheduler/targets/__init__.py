@@ -59,7 +59,7 @@ class Target(Protocol):
         """How it wants to be shown the key."""
 
     def start(self, join: Join, callback_url: str) -> Call:
-        """Send the PAL of a join. The join's id makes a second request harmless, where the target honours it."""
+        """Send the PAL of a join. Its order id makes a second request harmless, where the target honours it."""
 
     def started(self, answer: Any) -> Started | None:
         """What the answer to `start` says, None when it says nothing."""

@@ -35,7 +35,7 @@ class Conversations:
             "conversation_name": join.name,
             "callback_url": callback_url,
         }
-        return Call("POST", "/v2/conversations", body, headers={"Idempotency-Key": join.id})
+        return Call("POST", "/v2/conversations", body, headers={"Idempotency-Key": join.order_id})
 
     def started(self, answer: Any) -> Started | None:
         conversation_id = answer.get("conversation_id") if isinstance(answer, dict) else None

@@ -56,7 +56,7 @@ class ScenarioMeetings:
     def start(self, join: Join, callback_url: str) -> Call:
         options = {name: value for name, value in join.target.items() if name not in ("kind", "dynamic")}
         organizer = join.request.get("organizer", "")
-        headers = {"Idempotency-Key": join.id}
+        headers = {"Idempotency-Key": join.order_id}
         if join.target.get("dynamic"):
             told = {"event": join.name, "join_id": join.id, "meeting_url": join.url}
             metadata = {**told, **options.pop("metadata", {})}

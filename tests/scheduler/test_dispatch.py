@@ -91,7 +91,13 @@ class Bench:
     @property
     def dispatcher(self) -> Dispatcher:
         return Dispatcher(
-            self.engine, {"conversation": self.platform}, "http://here/{}".format, lambda: self.now, "me", Policy()
+            self.engine,
+            {"conversation": self.platform},
+            "http://here/{}".format,
+            lambda: self.now,
+            "me",
+            Policy(),
+            jitter=lambda: 0.0,
         )
 
     def plan(
@@ -307,7 +313,7 @@ def test_a_callback_that_comes_before_the_answer_is_kept() -> None:
         it.plan()
         with it.engine.begin() as connection:
             (claimed,) = store.claim(connection, it.now, "me", LEASE, 10)
-            assert store.observe(connection, claimed.id, JoinState.JOINED)
+            assert store.observe(connection, claimed.id, JoinState.JOINED, now=it.now)
             store.settle(connection, claimed, state=JoinState.STARTED, conversation_id="c1")
         assert (it.join().state, it.join().conversation_id) == (JoinState.JOINED, "c1")
 
@@ -320,8 +326,10 @@ def test_a_word_about_an_earlier_call_does_not_end_this_one() -> None:
         await it.dispatcher.work()
         join = it.join()
         with it.engine.begin() as connection:
-            assert not store.observe(connection, join.id, JoinState.ENDED, conversation_id="c-of-another-attempt")
-            assert store.observe(connection, join.id, JoinState.ENDED, conversation_id="c1")
+            assert not store.observe(
+                connection, join.id, JoinState.ENDED, now=it.now, conversation_id="c-of-another-attempt"
+            )
+            assert store.observe(connection, join.id, JoinState.ENDED, now=it.now, conversation_id="c1")
         assert it.join().state is JoinState.ENDED
 
     bench(test)
@@ -381,14 +389,14 @@ def test_a_late_second_invitation_to_a_room_joins_the_call_that_runs_and_ends_wi
         await it.dispatcher.work()
         first = it.join()
         with it.engine.begin() as connection:
-            assert store.observe(connection, first.id, JoinState.JOINED, conversation_id="c1")
+            assert store.observe(connection, first.id, JoinState.JOINED, now=it.now, conversation_id="c1")
         it.now = START + timedelta(minutes=10)
         it.plan(uid="u2")
         await it.dispatcher.work()
         assert [(join.state, join.conversation_id) for join in it.joins()] == [(JoinState.JOINED, "c1")] * 2
         assert len(it.script.posts) == 1
         with it.engine.begin() as connection:
-            assert store.observe(connection, first.id, JoinState.ENDED, conversation_id="c1")
+            assert store.observe(connection, first.id, JoinState.ENDED, now=it.now, conversation_id="c1")
         assert {join.state for join in it.joins()} == {JoinState.ENDED}
 
     bench(test)
@@ -430,9 +438,87 @@ def test_what_a_callback_says_while_a_call_is_looked_at_counts() -> None:
         it.now += timedelta(minutes=10)
         with it.engine.begin() as connection:
             (claimed,) = store.claim(connection, it.now, "me", timedelta(seconds=60), 10)
-            assert store.observe(connection, claimed.id, JoinState.ENDED, reason="left", conversation_id="c1")
+            assert store.observe(
+                connection, claimed.id, JoinState.ENDED, now=it.now, reason="left", conversation_id="c1"
+            )
         await it.dispatcher.carry_out(claimed)
         assert (it.join().state, it.join().reason, it.join().wake_at) == (JoinState.ENDED, "left", None)
+
+    bench(test)
+
+
+def test_who_was_not_let_in_goes_in_again_until_the_end() -> None:
+    async def test(it: Bench) -> None:
+        it.plan(minutes=10)
+        lobby = "bot_could_not_join_meeting_it_was_probably_ended"
+        for entry in range(20):
+            await it.dispatcher.work()
+            join = it.join()
+            if join.state is not JoinState.STARTED:
+                break
+            assert (join.entry, join.conversation_id, it.script.keys[-1]) == (entry, f"c{entry + 1}", join.order_id)
+            with it.engine.begin() as connection:
+                assert not store.observe(connection, f"{join.id}-77", JoinState.ENDED, now=it.now, reason=lobby)
+                assert store.observe(
+                    connection,
+                    join.order_id,
+                    JoinState.ENDED,
+                    now=it.now,
+                    reason=lobby,
+                    conversation_id=join.conversation_id or "",
+                )
+                # The same word again, or about the call before, counts for nothing.
+                assert not store.observe(
+                    connection,
+                    join.order_id,
+                    JoinState.ENDED,
+                    now=it.now,
+                    reason=lobby,
+                    conversation_id=join.conversation_id or "",
+                )
+            it.now = it.join().wake_at or it.now
+        assert (it.join().state, it.join().reason, it.join().entry) == (JoinState.ENDED, lobby, 8)
+        assert len(set(it.script.keys)) == len(it.script.posts) == 9
+        assert it.now < START + timedelta(minutes=10)
+
+    bench(test)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["end_conversation_endpoint_hit", "participant_left_timeout reached", "removed by host", "host denied entry", ""],
+)
+def test_who_was_told_to_leave_stays_out(reason: str) -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        await it.dispatcher.work()
+        join = it.join()
+        with it.engine.begin() as connection:
+            store.observe(connection, join.id, JoinState.ENDED, now=it.now, reason=reason, conversation_id="c1")
+        assert (it.join().state, it.join().reason) == (JoinState.ENDED, reason or None)
+        it.now += timedelta(minutes=20)
+        assert await it.dispatcher.work() == 0
+
+    bench(test)
+
+
+def test_a_meeting_longer_than_the_longest_call_is_entered_again() -> None:
+    async def test(it: Bench) -> None:
+        it.plan(minutes=180)
+        await it.dispatcher.work()
+        it.now, join = START + timedelta(minutes=59), it.join()
+        with it.engine.begin() as connection:
+            store.observe(
+                connection,
+                join.id,
+                JoinState.ENDED,
+                now=it.now,
+                reason="max_call_duration reached",
+                conversation_id="c1",
+            )
+        it.now += timedelta(seconds=5)
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().conversation_id, it.join().entry) == (JoinState.STARTED, "c2", 1)
 
     bench(test)
 

@@ -108,6 +108,7 @@ def _calendar() -> None:
         sa.Column("conversation_id", sa.String),
         sa.Column("request", sa.JSON, nullable=False),
         sa.Column("room", sa.JSON, nullable=False),
+        sa.Column("entry", sa.Integer, nullable=False),
     )
     op.create_index("joins_event", "joins", ["pal_id", "uid"])
     op.create_index("joins_starts", "joins", ["starts"])
