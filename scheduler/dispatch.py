@@ -27,6 +27,7 @@ from scheduler.worker import Worker
 
 MAX_UNDER_WAY: Final = 100  # requests at once; the platform's clients have as many connections
 LEASE: Final = timedelta(seconds=60)  # longer than two time-outs of the platform
+GIVE_WAY: Final = timedelta(seconds=1)
 REFILLS: Final = 100  # events of one transaction
 
 log = structlog.get_logger("joins")
@@ -108,18 +109,27 @@ class Dispatcher(Worker[Join]):
         return self._platforms[join.target["kind"]]
 
     async def _enter(self, join: Join, *, is_final: bool = False) -> Answer | Refused | str | None:
-        def ask() -> tuple[str, JoinState] | None:
+        def look() -> store.InRoom | None:
             with self._engine.connect() as connection:
-                return store.companion(connection, join)
+                return store.in_room(connection, join, self._now())
 
         # One PAL is in one room once, however many invitations to it there are.
         async with self._rooms.setdefault((join.pal_id, join.url), asyncio.Lock()):
-            shared = await asyncio.to_thread(ask)
-            if shared is None:
+            other = await asyncio.to_thread(look)
+            if other is None:
                 return await self._send(join, is_final=is_final)
-            conversation_id, state = shared
-            await self._settle(join, state, conversation_id=conversation_id, wake_at=self._next_look(join))
-            return conversation_id
+            if other.conversation_id is None:
+                return await self._give_way(join, is_final=is_final)
+            await self._settle(join, other.state, conversation_id=other.conversation_id, wake_at=self._next_look(join))
+            return other.conversation_id
+
+    async def _give_way(self, join: Join, *, is_final: bool) -> Refused | None:
+        """Another process sends the PAL into this room now: look again in a moment."""
+        if is_final:
+            await self._settle(join, JoinState.CANCELLED, reason="another-order")
+            return Refused(409, None, "another order", {"message": "This PAL is being sent into that call already."})
+        await self._settle(join, JoinState.PLANNED, wake_at=self._now() + GIVE_WAY * (1 + self._jitter()))
+        return None
 
     async def _send(self, join: Join, *, is_final: bool) -> Answer | Refused | None:
         platform, callback_url = self.platform_of(join), self._callback_url(join.order_id)

@@ -9,6 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -84,6 +85,10 @@ Index(
     sqlite_where=joins.c.wake_at.is_not(None),
     postgresql_where=joins.c.wake_at.is_not(None),
 )
+
+# Who sits in which room, or is on the way there.
+_in_a_call = joins.c.state.in_([JoinState.CLAIMED, JoinState.STARTED, JoinState.JOINED])
+Index("joins_room", joins.c.pal_id, joins.c.url, sqlite_where=_in_a_call, postgresql_where=_in_a_call)
 
 # What the plan writes; the rest of a row is the dispatcher's.
 PLANNED_COLUMNS: Final = (
@@ -229,17 +234,32 @@ def settle(
     return changed.rowcount == 1
 
 
-def companion(connection: Connection, join: Join) -> tuple[str, JoinState] | None:
-    """The conversation in which the PAL sits in the room of a join already, for another invitation to it."""
+@dataclass(frozen=True)
+class InRoom:
+    """Another join of the PAL that is in the room of one. `conversation_id` None: another process sends it now."""
+
+    conversation_id: str | None
+    state: JoinState
+
+
+def in_room(connection: Connection, join: Join, now: datetime) -> InRoom | None:
+    """What sits in the room of a claimed join already, or is being sent there, for another invitation to it.
+
+    Asked after the claim was committed: of two processes that claim at once, at least one sees the other.
+    """
+    sits = joins.c.state.in_([JoinState.STARTED, JoinState.JOINED]) & joins.c.conversation_id.is_not(None)
+    # Within a process the room's lock keeps them apart.
+    is_sent = (joins.c.state == JoinState.CLAIMED) & (joins.c.owner != join.owner) & (joins.c.wake_at > now)
     query = (
         select(joins.c.conversation_id, joins.c.state)
         .where(joins.c.pal_id == join.pal_id, joins.c.url == join.url, joins.c.id != join.id)
-        .where(joins.c.state.in_([JoinState.STARTED, JoinState.JOINED]), joins.c.conversation_id.is_not(None))
+        .where(sits | is_sent)
         # By the meetings themselves: a call that ends as the next one begins is not that one's, its time will be up.
         .where(joins.c.starts < join.until, joins.c.until > join.starts)
+        .order_by(joins.c.conversation_id.is_(None))
     )
     row = connection.execute(query).first()
-    return (row.conversation_id, JoinState(row.state)) if row is not None else None
+    return InRoom(row.conversation_id, JoinState(row.state)) if row is not None else None
 
 
 def is_shared(connection: Connection, join: Join) -> bool:

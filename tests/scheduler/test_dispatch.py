@@ -90,12 +90,16 @@ class Bench:
 
     @property
     def dispatcher(self) -> Dispatcher:
+        return self.dispatcher_of("me")
+
+    def dispatcher_of(self, owner: str) -> Dispatcher:
+        """The dispatcher of another process."""
         return Dispatcher(
             self.engine,
             {"conversation": self.platform},
             "http://here/{}".format,
             lambda: self.now,
-            "me",
+            owner,
             Policy(),
             jitter=lambda: 0.0,
         )
@@ -141,6 +145,13 @@ class Bench:
     def join(self) -> Join:
         (join,) = self.joins()
         return join
+
+
+def an_order(owner: str) -> Join:
+    """A join that somebody waits for."""
+    until, url = START + timedelta(hours=1), "https://meet.google.com/abc-defg-hij"
+    order = Join("j1", "p1", "f1", "j1", START, START, until, START, until, url, "Demo", JoinState.CLAIMED)
+    return replace(order, wake_at=START + timedelta(minutes=1), attempt=1, owner=owner)
 
 
 def bench(test: Callable[[Bench], Coroutine[Any, Any, None]]) -> None:
@@ -447,6 +458,46 @@ def test_what_a_callback_says_while_a_call_is_looked_at_counts() -> None:
     bench(test)
 
 
+def test_two_processes_send_one_pal_into_one_room_once() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        with it.engine.begin() as connection:
+            (first,) = store.claim(connection, it.now, "one", timedelta(seconds=60), 10)
+        it.plan(uid="u2")
+        with it.engine.begin() as connection:
+            (second,) = store.claim(connection, it.now, "two", timedelta(seconds=60), 10)
+        it.script.answers = ["hang"]
+        sending = asyncio.create_task(it.dispatcher_of("one").carry_out(replace(first, owner="one")))
+        await asyncio.sleep(0)
+        # Each may see the other; whoever does gives way, and nobody is sent twice.
+        await it.dispatcher_of("two").carry_out(second)
+        it.script.go_on.set()
+        await sending
+        for _ in range(3):
+            it.now += timedelta(seconds=1)
+            await it.dispatcher_of("two").work()
+        assert {(join.state, join.conversation_id) for join in it.joins()} == {(JoinState.STARTED, "c1")}
+        assert len(it.script.posts) == 1
+
+    bench(test)
+
+
+def test_an_order_gives_way_to_another_process() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        with it.engine.begin() as connection:
+            store.claim(connection, it.now, "one", timedelta(seconds=60), 10)
+        order = an_order(owner="two")
+        with it.engine.begin() as connection:
+            store.add_order(connection, order)
+        answer = await it.dispatcher_of("two").order(order)
+        assert isinstance(answer, Refused)
+        assert answer.status == 409
+        assert it.script.posts == []
+
+    bench(test)
+
+
 def test_who_was_not_let_in_goes_in_again_until_the_end() -> None:
     async def test(it: Bench) -> None:
         it.plan(minutes=10)
@@ -525,9 +576,7 @@ def test_a_meeting_longer_than_the_longest_call_is_entered_again() -> None:
 
 def test_an_order_whose_answer_was_lost_is_taken_back() -> None:
     async def test(it: Bench) -> None:
-        until, url = START + timedelta(hours=1), "https://meet.google.com/abc-defg-hij"
-        order = Join("j1", "p1", "f1", "j1", START, START, until, START, until, url, "Demo", JoinState.CLAIMED)
-        order = replace(order, wake_at=START + timedelta(minutes=1), attempt=1, owner="me")
+        order = an_order(owner="me")
         with it.engine.begin() as connection:
             store.add_order(connection, order)
         it.script.answers = ["lose"]

@@ -113,6 +113,8 @@ def _calendar() -> None:
     op.create_index("joins_event", "joins", ["pal_id", "uid"])
     op.create_index("joins_starts", "joins", ["starts"])
     awake = sa.text("wake_at IS NOT NULL")
+    in_a_call = sa.text("state IN ('claimed', 'started', 'joined')")
+    op.create_index("joins_room", "joins", ["pal_id", "url"], sqlite_where=in_a_call, postgresql_where=in_a_call)
     op.create_index("joins_wake", "joins", ["wake_at"], sqlite_where=awake, postgresql_where=awake)
 
 
