@@ -19,7 +19,7 @@ from gateway import zone_names
 from gateway.address import as_written, from_uri, normal
 from gateway.ics import NO_END, Block, Message, Property, Stamp, Unreadable, duration, stamp, stamps
 from gateway.pals import Pal
-from gateway.platforms import candidates, choose
+from gateway.platforms import Candidate, candidates, choose
 from gateway.verdict import Reason
 from scheduler.event import Added, Component, Length, Revision
 from scheduler.recurrence import Rule, RuleRefused, count_to_last, parse_rule, wall_clocks
@@ -43,22 +43,35 @@ class Unbound:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """A VEVENT as it binds the PAL, and the links that were seen in it, best first, with the one that was chosen."""
+
+    component: Component
+    seen: tuple[Candidate, ...] = ()
+    chosen: Candidate | None = None
+
+
+@dataclass(frozen=True)
 class Links:
     """Which links count: platforms a PAL can be sent to, and the operator's own Jitsi hosts."""
 
     joinable: frozenset[str] = frozenset({"google_meet"})
     jitsi_hosts: frozenset[str] = frozenset()
 
+    def can_join(self, one: Candidate) -> bool:
+        """Whether a PAL can be sent there: a concrete room of a platform that it can join."""
+        return one.link.room and one.link.platform in self.joinable
+
 
 def bind(
     event: Block, message: Message, pal: Pal, links: Links, now: datetime, body: str = "", reached_at: str = ""
-) -> Component | Unbound:
+) -> Bound | Unbound:
     """The VEVENT as it binds the PAL; `now` (UTC) stands in for a missing DTSTAMP, `body` is the mail's own text.
 
     `reached_at` is the address that the mail came to, if it is known.
     """
     try:
-        return _Binder(event, message, pal, now).component(links, body, reached_at)
+        return _Binder(event, message, pal, now).bound(links, body, reached_at)
     except (Unreadable, OverflowError) as error:
         return Unbound(Reason.INVALID, str(error))
 
@@ -93,7 +106,18 @@ class _Binder:
         self.notes: list[str] = []
         self.zone_known = True
 
-    def component(self, links: Links, body: str, reached_at: str) -> Component:
+    def bound(self, links: Links, body: str, reached_at: str) -> Bound:
+        component = self._component(reached_at)
+        seen = candidates([*_link_fields(self.event), ("BODY", body)], jitsi_hosts=links.jitsi_hosts)
+        chosen = choose(seen, links.joinable)
+        if chosen is not None:
+            # Nobody can come at a time that nobody knows.
+            url = chosen.link.url if links.can_join(chosen) and self.zone_known else None
+            component = replace(component, url=url, platform=chosen.link.platform)
+        return Bound(component, seen, chosen)
+
+    def _component(self, reached_at: str) -> Component:
+        """The VEVENT without its link."""
         start = self._start()
         zone = self._zone(start)
         length = self._length(start, zone)
@@ -101,10 +125,6 @@ class _Binder:
         rules, unruled = self._rules("RRULE", "the recurrence rule", start, zone)
         excluding, unexcluded = self._rules("EXRULE", "an EXRULE", start, zone)
         status = "CANCELLED" if self.cancels else self.event.text("STATUS").strip().upper() or "CONFIRMED"
-        chosen = choose(
-            candidates([*_link_fields(self.event), ("BODY", body)], jitsi_hosts=links.jitsi_hosts), links.joinable
-        )
-        can_join = chosen is not None and chosen.link.room and chosen.link.platform in links.joinable
         excluded, excluded_days = self._excluded(zone, start.date_only)
         component = Component(
             revision=self._revision(),
@@ -125,9 +145,6 @@ class _Binder:
             description=self.event.text("DESCRIPTION").strip()[:MAX_AGENDA],
             guests=tuple(self._guests()),
             zone_known=self.zone_known,
-            # Nobody can come at a time that nobody knows.
-            url=chosen.link.url if chosen is not None and can_join and self.zone_known else None,
-            platform=chosen.link.platform if chosen is not None else None,
             notes=(*self.notes, *unruled, *unexcluded),
         )
         return self._override(component)

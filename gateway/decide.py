@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from gateway.binding import Links, Unbound, attendee_address, bind, organizer, own_attendee
+from gateway.binding import Bound, Links, Unbound, attendee_address, bind, organizer, own_attendee
 from gateway.ics import Block, Message, Property
 from gateway.itip import (
     Applied,
@@ -27,14 +27,17 @@ from gateway.itip import (
     with_override,
 )
 from gateway.pals import ALWAYS_ALLOWED, Pal, allowed_by
+from gateway.platforms import Candidate
 from gateway.reply import Reply, calendar_text
 from gateway.senders import Sender, owns, pinned
-from gateway.verdict import Reason, Verdict
+from gateway.verdict import Reason, SeenLink, Verdict
 from gateway.wording import accepted, declined
 from scheduler.event import Answer, Component, Event
 from scheduler.joins import Join, Policy, ahead, plan
 
 ORPHAN: Final = "the override matches no date of the series; it counts at its own time"
+MAX_SEEN: Final = 20  # links of one message that are kept with the decision
+MAX_SEEN_URL: Final = 2000  # characters of one of them; a Teams link has some 300
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Decision:
     allowed_by: str | None = None  # the allowlist entry that matched
     detail: str = ""
     notes: tuple[str, ...] = ()
+    seen: tuple[SeenLink, ...] = ()  # the links in the message, best first
     gone: tuple[datetime | None, ...] = ()  # what was cancelled, None: the whole event; its answers need not go out
 
 
@@ -148,7 +152,13 @@ def _applied(case: Case, desk: Desk, now: datetime) -> Decision:
         # Whole or not at all: half of a message would be a meeting nobody planned.
         if isinstance(one, Unbound):
             return Decision(Verdict.IGNORED, one.reason, detail=one.detail)
-    components = tuple(one for one in bound if isinstance(one, Component))
+    read = tuple(one for one in bound if isinstance(one, Bound))
+    said = _taken_in(case, desk, now, tuple(one.component for one in read))
+    return replace(said, seen=_seen(read, desk.links))
+
+
+def _taken_in(case: Case, desk: Desk, now: datetime, components: tuple[Component, ...]) -> Decision:
+    """The decision on what the message says, once it is read."""
     if case.message.method == "ADD":
         components = tuple(as_added(one) for one in components)
     known = case.known or Event(case.message.uid, organizer(case.message), _owner(case.sender))
@@ -166,6 +176,25 @@ def _applied(case: Case, desk: Desk, now: datetime) -> Decision:
     if said.verdict is Verdict.CANCELLED:
         said = replace(said, reason=next((why for _, why in why_out if why), said.reason))
     return replace(said, allowed_by=_allowing_entry(case), notes=notes)
+
+
+def _seen(bound: tuple[Bound, ...], links: Links) -> tuple[SeenLink, ...]:
+    """The links in a message, each once for its field, those that were chosen always among them."""
+    found: dict[Candidate, bool] = {}
+    for one in bound:
+        for candidate in one.seen:
+            found[candidate] = found.get(candidate, False) or candidate is one.chosen
+    kept = sorted(found, key=lambda one: not found[one])[:MAX_SEEN] if len(found) > MAX_SEEN else found
+    return tuple(
+        SeenLink(one.field, one.link.platform, _printable(one.link.url), links.can_join(one), found[one])
+        for one in kept
+    )
+
+
+def _printable(url: str) -> str:
+    """A link as it may be shown: no control or bidi characters, and no longer than MAX_SEEN_URL."""
+    url = url if url.isprintable() else "".join(char for char in url if char.isprintable())
+    return url if len(url) <= MAX_SEEN_URL else url[:MAX_SEEN_URL] + "…"
 
 
 def _nothing_new(case: Case, desk: Desk, now: datetime, applied: Applied) -> Decision:

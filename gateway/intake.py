@@ -196,6 +196,7 @@ class Intake:
                 platform=decision.platform,
                 allowed_by=decision.allowed_by,
                 detail="; ".join(filter(None, (decision.detail, *decision.notes))),
+                link_candidates=[vars(link) for link in decision.seen],
                 decided_at=now,
             ),
         )

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 
 import scheduler.store
 from gateway import store
-from gateway.binding import Links, Unbound, bind, organizer
+from gateway.binding import Bound, Links, Unbound, bind, organizer
 from gateway.ics import Unreadable, read
 from gateway.intake import Incoming, Intake, Played, fresh_id
 from gateway.itip import apply
@@ -25,7 +25,7 @@ from gateway.mime import parse
 from gateway.pals import Pal
 from gateway.reply import Reply
 from gateway.verdict import TO_OPERATOR
-from scheduler.event import Component, Event
+from scheduler.event import Event
 from scheduler.joins import Join
 from scheduler.occurrences import expand
 
@@ -157,7 +157,7 @@ def read_events(data: bytes, pal: Pal, now: datetime) -> tuple[list[Event], list
     for message in messages:
         bound = [bind(one, message, pal, Links(), now) for one in message.events]
         faults += [f"{message.uid}: {one.detail}." for one in bound if isinstance(one, Unbound)]
-        components = tuple(one for one in bound if isinstance(one, Component))
+        components = tuple(one.component for one in bound if isinstance(one, Bound))
         events.append(apply(Event(message.uid, organizer(message)), components).event)
     return events, faults
 

@@ -105,6 +105,7 @@ invites = Table(
     Column("platform", String),
     Column("allowed_by", Text),
     Column("detail", Text, nullable=False),
+    Column("link_candidates", JSON, nullable=False),
     Column("decided_at", UtcDateTime, nullable=False),
     Index("invites_event", "pal_id", "uid"),
     Index("invites_mail", "mail_id"),
@@ -174,6 +175,7 @@ class InviteRow:
     platform: str | None
     allowed_by: str | None
     detail: str
+    link_candidates: Sequence[Mapping[str, Any]]  # the links in it, as `SeenLink` has them
     decided_at: datetime
 
 

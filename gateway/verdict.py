@@ -5,6 +5,7 @@ Rules of this file: one member per reason, its sentence beside it. A sentence th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -42,6 +43,18 @@ class Reason(StrEnum):
     NOT_INVITED = "not-invited"
     DECLINED_FOR_US = "declined-for-us"
     ERROR = "error"
+
+
+@dataclass(frozen=True)
+class SeenLink:
+    """A link that stands in an event: in which field, where it leads (its canonical form), whether a PAL can be sent
+    there, and whether it is the one that counts."""
+
+    field: str
+    platform: str
+    url: str
+    joinable: bool
+    chosen: bool
 
 
 # For the organizer, in the reply. {pal} and {platform} are filled in.

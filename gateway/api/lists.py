@@ -51,8 +51,19 @@ class JoinAnswer(BaseModel):
     callbacks: list[CallbackAnswer]
 
 
+class LinkCandidate(BaseModel):
+    """A meeting link that stands in an invitation. `url`: its canonical form. `chosen`: the one that counts."""
+
+    field: str
+    platform: str
+    url: str
+    joinable: bool
+    chosen: bool
+
+
 class InviteAnswer(BaseModel):
-    """What was decided on an invitation. `allowed_by`: the allowlist entry that admits its sender."""
+    """What was decided on an invitation. `allowed_by`: the allowlist entry that admits its sender. `link_candidates`:
+    what was found in which field of the event, the best first."""
 
     invite_id: str
     pal_id: str
@@ -63,6 +74,7 @@ class InviteAnswer(BaseModel):
     platform: str | None
     allowed_by: str | None
     detail: str
+    link_candidates: list[LinkCandidate]
     decided_at: str
 
 

@@ -168,6 +168,11 @@ def test_joins_and_invites_of_an_account(api: httpx.Client, other: httpx.Client,
         ("alex@acme.example", "accepted", None, r".*@acme\.example"),
     ]
     assert {"invite_id", "pal_id", "uid", "platform", "detail", "decided_at"} < set(invites["data"][0])
+    (link,) = invites["data"][0]["link_candidates"]
+    assert link.pop("url").startswith("https://meet.google.com/")
+    assert link == {"field": "X-GOOGLE-CONFERENCE", "platform": "google_meet", "joinable": True, "chosen": True}
+    # Of a stranger's mail nothing is looked into.
+    assert invites["data"][1]["link_candidates"] == []
     assert api.get("/v2/invites?verdict=declined").json()["total_count"] == 1
     refused(api.get("/v2/invites?verdict=perhaps"))
     for path in ("/v2/joins", "/v2/invites", f"/v2/joins?pal_id={pal_id}", f"/v2/invites?pal_id={pal_id}"):

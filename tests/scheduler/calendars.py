@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import settings
 
-from gateway.binding import Links, Unbound, bind
+from gateway.binding import Bound, Links, Unbound, bind
 from gateway.ics import Message, read
 from gateway.itip import apply
 from gateway.pals import Pal
@@ -49,7 +49,8 @@ def message(text: str) -> Message:
 
 def bound(text: str, pal: Pal = PAL, now: datetime = NOW) -> tuple[Component | Unbound, ...]:
     one = message(text)
-    return tuple(bind(block, one, pal, Links(), now) for block in one.events)
+    found = (bind(block, one, pal, Links(), now) for block in one.events)
+    return tuple(one.component if isinstance(one, Bound) else one for one in found)
 
 
 def event(*texts: str, pal: Pal = PAL) -> Event:

@@ -70,6 +70,7 @@ def _mails() -> None:
         sa.Column("platform", sa.String),
         sa.Column("allowed_by", sa.Text),
         sa.Column("detail", sa.Text, nullable=False),
+        sa.Column("link_candidates", sa.JSON, nullable=False),
         sa.Column("decided_at", UtcDateTime, nullable=False),
     )
     op.create_index("invites_event", "invites", ["pal_id", "uid"])
