@@ -94,10 +94,12 @@ class Gateway:
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._workers: list[Dispatcher | Outbox | Forwarding] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._http = self._make_http()
 
     def _make_http(self) -> Server:
-        app = make_app(self.engine, self.callbacks, self.wake, self.settings.domain, frozenset(self.platforms))
+        domain, kinds, policy = self.settings.domain, frozenset(self.platforms), self.settings.scheduling()
+        app = make_app(self.engine, self.callbacks, self._wake_from_thread, domain, kinds, policy)
         links, platform = self.settings.desk().links, self.platforms[CONVERSATION]
         app.include_router(Conversations(self.engine, self._dispatcher, platform, links).router)
         if not self.settings.platform.base_url:
@@ -107,6 +109,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Open the doors and begin to work."""
+        self._loop = asyncio.get_running_loop()
         self._tasks.append(asyncio.create_task(self._http.serve(sockets=[self._sockets["http"]])))
         self._servers.append(await self._serve_smtp())
         via = await self._relay()
@@ -140,6 +143,11 @@ class Gateway:
         """Look at once for what is due; called after something was committed."""
         for alarm in (self._joins, self._replies, self._told):
             alarm.ring()
+
+    def _wake_from_thread(self) -> None:
+        # Alarms are the loop's: rung from a thread they would be heard at the next sweep only.
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.wake)
 
     async def failed(self) -> None:
         """Return when a part has ended that should never end; its fault is raised."""

@@ -364,17 +364,19 @@ def pals_show(
 def pals_remove(
     address: Annotated[str, typer.Argument(help="Its e-mail address.")], config: ConfigOption = None
 ) -> None:
-    """Remove a PAL; what it was going to attend is cancelled, running calls are left.
+    """Remove a PAL; what it was going to attend is cancelled, running calls are left, its organizers are told.
 
     Example: pal-gateway pals remove anna@invite.example.com
     """
-    import scheduler.store
-    from gateway import store
+    from gateway import regrets, store
+    from gateway.logs import configure
     from scheduler.clock import utc_now
 
-    with _store(None, config) as engine, engine.begin() as connection:
+    settings = _settings(config)
+    configure("silent")
+    with _store(settings.store.url) as engine, engine.begin() as connection:
         pal = _known_pal(connection, address)
-        dropped = scheduler.store.forget_pal(connection, pal.id, utc_now())
+        dropped = regrets.release(connection, pal, utc_now(), settings.scheduling())
         store.remove_pal(connection, pal.id)
     typer.echo(f"{pal.address} cannot be invited any more; {dropped} joins were cancelled.")
 

@@ -28,7 +28,7 @@ from gateway.itip import (
 )
 from gateway.pals import ALWAYS_ALLOWED, Pal, allowed_by
 from gateway.platforms import Candidate
-from gateway.reply import Reply, calendar_text
+from gateway.reply import Reply, block_of_date, calendar_text
 from gateway.senders import Sender, owns, pinned
 from gateway.verdict import Reason, SeenLink, Verdict
 from gateway.wording import accepted, declined
@@ -137,7 +137,7 @@ def _refused(case: Case, reason: Reason, now: datetime) -> Decision:
     message = case.message
     block = next((one for one in message.events if one.first("RECURRENCE-ID") is None), message.events[0])
     # One answer is enough for a stranger, however often the invitation is edited.
-    reply = _reply(case, block, None, "DECLINED", declined(reason, case.pal.name, None), now, anew=False)
+    reply = reply_for(case, block, None, "DECLINED", declined(reason, case.pal.name, None), now, anew=False)
     event = Event(message.uid, organizer(message), _owner(case.sender), answers=(Answer(None, "DECLINED"),))
     return Decision(Verdict.DECLINED, reason, event=event, replies=(reply,))
 
@@ -251,7 +251,7 @@ def _answered(
         event = replace(event, organizer=organizer(case.message))
     judged = [_Judged(one, blocks[one], _objection(event, one, desk, now)) for one in applied.news if one.attending]
     event, judged = _today_of_all_day(event, judged, desk, now)
-    event = _forget_answers(_without_all_day(event, judged), applied.news)
+    event = _coming_again(_forget_answers(_without_all_day(event, judged), applied.news), judged)
     gone = tuple(one.recurrence_id for one in applied.news if not one.attending)
     joins = plan(event, case.joins, case.pal.attendant, now, desk.scheduling)
     if not judged:
@@ -303,18 +303,8 @@ def _today_of_all_day(event: Event, judged: list[_Judged], desk: Desk, now: date
             today = replace(
                 one.component, recurrence_id=following.recurrence_id, start=start, rules=(), added=(), excluding=()
             )
-            return with_override(event, today), [*judged, _Judged(today, _block_of_date(one.block, start), None)]
+            return with_override(event, today), [*judged, _Judged(today, block_of_date(one.block, start, start), None)]
     return event, judged
-
-
-def _block_of_date(block: Block, day: datetime) -> Block:
-    """The VEVENT of an all-day series as it would stand for one of its dates."""
-    value = f"{day:%Y%m%d}"
-    named = [
-        Property(name, {"VALUE": "DATE"}, value, f"{name};VALUE=DATE:{value}") for name in ("RECURRENCE-ID", "DTSTART")
-    ]
-    left_out = ("RRULE", "RDATE", "EXDATE", "EXRULE", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID")
-    return Block(block.name, [*(one for one in block.properties if one.name not in left_out), *named])
 
 
 def _without_all_day(event: Event, judged: list[_Judged]) -> Event:
@@ -339,6 +329,19 @@ def _forget_answers(event: Event, news: tuple[Component, ...]) -> Event:
     if None in gone:
         return replace(event, answers=())
     return replace(event, answers=tuple(one for one in event.answers if one.recurrence_id not in gone))
+
+
+def _coming_again(event: Event, judged: list[_Judged]) -> Event:
+    """A series that is accepted after the PAL had taken that back: its dates without an answer of their own, too."""
+    if not any(one.component.recurrence_id is None and one.reason is None for one in judged):
+        return event
+    overrides = tuple(
+        replace(one, url=one.given_up, given_up=None)
+        if one.given_up and event.answered_under(one.recurrence_id) is None
+        else one
+        for one in event.overrides
+    )
+    return replace(event, overrides=overrides)
 
 
 def _with_answer(event: Event, one: _Judged) -> Event:
@@ -375,12 +378,13 @@ def _reply_to(case: Case, desk: Desk, now: datetime, event: Event, one: _Judged,
         comment = declined(one.reason, case.pal.name, component.platform)
     else:
         comment = accepted(event, component, case.pal.name, now, desk.scheduling)
-    return _reply(case, one.block, component.recurrence_id, one.partstat, comment, now, anew=anew)
+    return reply_for(case, one.block, component.recurrence_id, one.partstat, comment, now, anew=anew)
 
 
-def _reply(
+def reply_for(
     case: Case, block: Block, recurrence_id: datetime | None, partstat: str, comment: str, now: datetime, *, anew: bool
 ) -> Reply:
+    """The answer to one VEVENT of a message, for the whole event or for one date of it (its original start, UTC)."""
     attendee = own_attendee(block, case.pal, case.reached_at)
     # As it was invited, a +tag included: under another address the organizer would see a new guest.
     address = attendee_address(attendee) if attendee is not None else case.pal.address

@@ -27,7 +27,7 @@ from gateway.decide import Case, Decision, Desk, decide
 from gateway.ics import Message, Unreadable, read
 from gateway.mime import CalendarPart, MailFacts, parse
 from gateway.pals import Pal
-from gateway.reply import render
+from gateway.reply import Reply, render
 from gateway.senders import Sender
 from gateway.verdict import Reason, Verdict
 from scheduler.database import AWAY, is_disk_full
@@ -66,7 +66,7 @@ class Played:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class Reading:
     """A mail once it is read: what it says, or why it says nothing."""
 
     messages: tuple[Message, ...]
@@ -103,7 +103,7 @@ class Intake:
         return self._safely(Incoming(fresh_id("m"), data, "", recipients), _read_file, pals, now)
 
     def _safely(
-        self, mail: Incoming, read_it: Callable[[bytes], _Reading], named: Sequence[Pal] | None, now: datetime
+        self, mail: Incoming, read_it: Callable[[bytes], Reading], named: Sequence[Pal] | None, now: datetime
     ) -> list[Played]:
         """Read and write; a fault of ours sets the mail aside instead."""
         try:
@@ -112,10 +112,10 @@ class Intake:
             raise
         except Exception as error:
             log.exception("mail quarantined", mail=mail.id)
-            fault = _Reading((), Sender(""), fault=Reason.ERROR, detail=f"{type(error).__name__}: {error}"[:500])
+            fault = Reading((), Sender(""), fault=Reason.ERROR, detail=f"{type(error).__name__}: {error}"[:500])
             return self._write(mail, fault, named, now)
 
-    def _write(self, mail: Incoming, reading: _Reading, named: Sequence[Pal] | None, now: datetime) -> list[Played]:
+    def _write(self, mail: Incoming, reading: Reading, named: Sequence[Pal] | None, now: datetime) -> list[Played]:
         for attempt in range(TRIES):
             try:
                 with self._engine.begin() as connection:
@@ -139,7 +139,7 @@ class Intake:
         self,
         connection: Connection,
         mail: Incoming,
-        reading: _Reading,
+        reading: Reading,
         pals: Sequence[Pal],
         now: datetime,
         *,
@@ -161,7 +161,7 @@ class Intake:
         return played
 
     def _one(
-        self, connection: Connection, mail: Incoming, reading: _Reading, message: Message, pal: Pal, now: datetime
+        self, connection: Connection, mail: Incoming, reading: Reading, message: Message, pal: Pal, now: datetime
     ) -> Decision:
         known = scheduler.store.load_event(connection, pal.id, message.uid)
         joins = scheduler.store.load_joins(connection, pal.id, message.uid)
@@ -179,7 +179,7 @@ class Intake:
         return decision
 
     def _keep(
-        self, connection: Connection, mail: Incoming, reading: _Reading, one: Played, number: int, now: datetime
+        self, connection: Connection, mail: Incoming, reading: Reading, one: Played, number: int, now: datetime
     ) -> None:
         decision = one.decision
         invite_id = f"{mail.id}-{number}"
@@ -203,18 +203,22 @@ class Intake:
         for date in decision.gone:
             store.withdraw_replies(connection, one.pal.id, one.uid or "", date)
         for reply in decision.replies:
-            letter_id = _letter_id(reply.key)
-            raw = render(reply, f"<{letter_id}@{domain_of(one.pal.address)}>", now)
-            store.queue_reply(
-                connection,
-                reply,
-                letter_id=letter_id,
-                raw=raw,
-                pal_id=one.pal.id,
-                invite_id=invite_id,
-                now=now,
-                hold=self._hold,
-            )
+            queue(connection, one.pal, reply, invite_id, now, self._hold)
+
+
+def queue(connection: Connection, pal: Pal, reply: Reply, invite_id: str, now: datetime, hold: timedelta) -> bool:
+    """Put a PAL's answer to an invitation into the outbox, to be sent after `hold`; False when it need not go out."""
+    letter_id = _letter_id(reply.key)
+    return store.queue_reply(
+        connection,
+        reply,
+        letter_id=letter_id,
+        raw=render(reply, f"<{letter_id}@{domain_of(pal.address)}>", now),
+        pal_id=pal.id,
+        invite_id=invite_id,
+        now=now,
+        hold=hold,
+    )
 
 
 def fresh_id(kind: str) -> str:
@@ -227,12 +231,18 @@ def _letter_id(key: str) -> str:
     return "r" + blake2b(key.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
 
-def _read_mail(raw: bytes) -> _Reading:
+def read_kept(raw: bytes) -> Reading:
+    """What was kept, read as it was when it came: a mail, or a bare calendar file."""
+    reading = _read_mail(raw)
+    return reading if reading.fault is None else _read_file(raw)
+
+
+def _read_mail(raw: bytes) -> Reading:
     try:
         facts = parse(raw)
     except Unreadable as error:
-        return _Reading((), Sender(""), fault=Reason.UNREADABLE, detail=str(error))
-    reading = _Reading((), Sender(facts.from_address), facts.message_id, facts.body)
+        return Reading((), Sender(""), fault=Reason.UNREADABLE, detail=str(error))
+    reading = Reading((), Sender(facts.from_address), facts.message_id, facts.body)
     fault = _no_invitation(facts)
     if fault is not None:
         return replace(reading, fault=fault)
@@ -259,14 +269,14 @@ def _no_invitation(facts: MailFacts) -> Reason | None:
     return None
 
 
-def _read_file(data: bytes) -> _Reading:
+def _read_file(data: bytes) -> Reading:
     sender = Sender("", is_file=True)
     try:
         # Without a METHOD a file that somebody plays is taken as an invitation.
         messages = tuple(replace(one, method=one.method or "REQUEST") for one in read(data))
     except Unreadable as error:
-        return _Reading((), sender, fault=Reason.UNREADABLE, detail=str(error))
-    return _Reading(messages, sender, fault=None if messages else Reason.NO_EVENT)
+        return Reading((), sender, fault=Reason.UNREADABLE, detail=str(error))
+    return Reading(messages, sender, fault=None if messages else Reason.NO_EVENT)
 
 
 def _addressed(message: Message, pals: Sequence[Pal]) -> list[Pal]:
@@ -275,7 +285,7 @@ def _addressed(message: Message, pals: Sequence[Pal]) -> list[Pal]:
     return invited if invited or len(pals) != 1 else list(pals)
 
 
-def _say(mail: Incoming, reading: _Reading, one: Played) -> None:
+def _say(mail: Incoming, reading: Reading, one: Played) -> None:
     decision = one.decision
     facts = {
         "reason": decision.reason,

@@ -23,7 +23,7 @@ from typing import Final
 from icalendar import vText
 from icalendar.parser import Contentline
 
-from gateway.ics import Block, Property
+from gateway.ics import Block, Property, stamp
 
 PRODID: Final = "-//PAL gateway//invite//EN"
 MAX_SUBJECT: Final = 200  # characters of a title that reach a Subject
@@ -88,6 +88,25 @@ def _echo(event: Block, name: str) -> Property | None:
         numbered = [one for one in found if one.value.strip().isdecimal()]
         return max(numbered, key=lambda one: int(one.value[:30]), default=None)
     return found[0] if found else None
+
+
+def block_of_date(block: Block, original: datetime, start: datetime) -> Block:
+    """The VEVENT of a series as it would stand for one of its dates; its original start and its start are wall clocks
+    in the zone of DTSTART, and written as DTSTART is."""
+    model = block.first("DTSTART")
+    named = [_dated("RECURRENCE-ID", original, model), _dated("DTSTART", start, model)]
+    left_out = ("RRULE", "RDATE", "EXDATE", "EXRULE", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID")
+    return Block(block.name, [*(one for one in block.properties if one.name not in left_out), *named])
+
+
+def _dated(name: str, wall: datetime, model: Property | None) -> Property:
+    written = stamp(model.value, {}) if model is not None else None
+    if model is None or written is None or written.date_only:
+        value = f"{wall:%Y%m%d}"
+        return Property(name, {"VALUE": "DATE"}, value, f"{name};VALUE=DATE:{value}")
+    value = f"{wall:%Y%m%dT%H%M%S}{'Z' if written.utc else ''}"
+    params = model.line.rpartition(":")[0][len(model.name) :]
+    return Property(name, model.params, value, f"{name}{params}:{value}")
 
 
 def _delegated_from(attendee: Property) -> str:

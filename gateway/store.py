@@ -7,7 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
@@ -46,6 +46,7 @@ from gateway.documents import conferencing_of, document_of
 from gateway.keys import Key
 from gateway.pals import Pal
 from gateway.reply import Reply
+from gateway.verdict import Verdict
 from scheduler.database import UtcDateTime, metadata
 from scheduler.joins import Join
 
@@ -416,6 +417,29 @@ def save_invite(connection: Connection, invite: InviteRow) -> None:
     connection.execute(insert(invites).values(vars(invite)))
 
 
+def kept_messages(connection: Connection, pal_id: str, uid: str, limit: int) -> Iterator[tuple[InviteRow, MailRow]]:
+    """The newest mails about an event of a PAL that may have told us of it, one after the other, the newest first."""
+    said = (
+        select(invites)
+        .where(invites.c.pal_id == pal_id, invites.c.uid == uid)
+        # Who had no say may have copied all of it but the organizer's address.
+        .where(invites.c.verdict.not_in([Verdict.REJECTED, Verdict.QUARANTINED]))
+        .order_by(invites.c.decided_at.desc(), invites.c.id.desc())
+        .limit(limit)
+    )
+    for row in connection.execute(said).all():
+        mail = connection.execute(select(mails).where(mails.c.id == row.mail_id)).one()
+        yield InviteRow(**row._mapping), MailRow(**{**mail._mapping, "recipients": tuple(mail.recipients)})
+
+
+def answered_as(connection: Connection, pal_id: str, uid: str, recurrence_id: datetime | None) -> list[str]:
+    """The addresses under which a PAL has answered an event: those of this date first, then the newest."""
+    of_date = outbox.c.recurrence_id.is_not_distinct_from(recurrence_id)
+    query = select(outbox.c.sender).where(outbox.c.pal_id == pal_id, outbox.c.uid == uid)
+    newest = query.order_by(case((of_date, 0), else_=1), outbox.c.created_at.desc())
+    return list(dict.fromkeys(connection.execute(newest).scalars()))
+
+
 def queue_reply(
     connection: Connection,
     reply: Reply,
@@ -466,9 +490,18 @@ def withdraw_replies(connection: Connection, pal_id: str, uid: str, recurrence_i
     _withdraw(connection, pal_id, uid, of_date)
 
 
+def withdraw_acceptances(connection: Connection, pal_id: str) -> None:
+    """Keep back every Accepted of a PAL that waits: it will not come."""
+    _supersede(connection, outbox.c.pal_id == pal_id, outbox.c.partstat == "ACCEPTED")
+
+
 def _withdraw(connection: Connection, pal_id: str, uid: str, of_date: ColumnElement[bool]) -> list[bool]:
+    return _supersede(connection, outbox.c.pal_id == pal_id, outbox.c.uid == uid, of_date)
+
+
+def _supersede(connection: Connection, *those: ColumnElement[bool]) -> list[bool]:
     """Supersede what waits; one that is being sent now is noted by its sender. For each, whether it was asked anew."""
-    waiting = update(outbox).where(outbox.c.pal_id == pal_id, outbox.c.uid == uid, of_date, outbox.c.state == "queued")
+    waiting = update(outbox).where(*those, outbox.c.state == "queued")
     gone = connection.execute(waiting.values(state="superseded", wake_at=None).returning(outbox.c.anew))
     return list(gone.scalars())
 

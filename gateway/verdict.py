@@ -42,6 +42,7 @@ class Reason(StrEnum):
     UNKNOWN_EVENT = "unknown-event"
     NOT_INVITED = "not-invited"
     DECLINED_FOR_US = "declined-for-us"
+    PAL_REMOVED = "pal-removed"
     ERROR = "error"
 
 
@@ -73,6 +74,7 @@ TO_ORGANIZER: Final = {
         "The time zone of this event is not known, so {pal} cannot tell when it starts. "
         "Choose a time zone by city and send the invitation again."
     ),
+    Reason.PAL_REMOVED: "{pal} is not available any more and will not join.",
 }
 
 # For the operator, in the log and in `explain`.

@@ -24,7 +24,7 @@ from gateway.api.forms import refusals
 from gateway.api.lists import Lists
 from gateway.api.pals import Pals
 from scheduler.clock import utc_now
-from scheduler.joins import JoinState
+from scheduler.joins import JoinState, Policy
 
 MAX_CALLBACK_BYTES: Final = 4 * 1024 * 1024  # a transcript of a long call is some 100 kB
 
@@ -54,19 +54,25 @@ class Callbacks:
 
 
 def make_app(
-    engine: Engine, callbacks: Callbacks, on_callback: Callable[[], None], domain: str, kinds: frozenset[str]
+    engine: Engine,
+    callbacks: Callbacks,
+    wake: Callable[[], None],
+    domain: str,
+    kinds: frozenset[str],
+    policy: Policy,
 ) -> FastAPI:
-    """The HTTP application; `on_callback` is called after one was written down, `domain` is that of PALs' addresses,
-    `kinds` are the targets that they can be sent to."""
+    """The HTTP application; `wake` is called, from any thread, after something was written that is to be done,
+    `domain` is that of PALs' addresses, `kinds` are the targets that they can be sent to."""
     # /docs would load its assets from public hosts.
     app = FastAPI(title="PAL gateway", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.engine = engine
     faults.install(app)
     forms.install(app)
-    for resource in (Pals(engine, domain, kinds), Pals(engine, domain, kinds, legacy=True), Lists(engine)):
-        app.include_router(resource.router)
+    for legacy in (False, True):
+        app.include_router(Pals(engine, domain, kinds, policy, wake, legacy=legacy).router)
+    app.include_router(Lists(engine).router)
     _add_health(app, engine)
-    _add_callbacks(app, engine, callbacks, on_callback)
+    _add_callbacks(app, engine, callbacks, wake)
     return app
 
 

@@ -78,6 +78,7 @@ class Component:
     description: str = ""
     guests: tuple[str, ...] = ()  # the other attendees, by name where there is one
     url: str | None = None
+    given_up: str | None = None  # the link it had when the PAL took back its acceptance; `url` is None meanwhile
     platform: str | None = None
     status: str = "CONFIRMED"
     partstat: str = "NEEDS-ACTION"
@@ -145,6 +146,11 @@ class Event:
     def in_force(self) -> tuple[Component, ...]:
         """The overrides that count."""
         return tuple(one for one in self.overrides if not one.dormant)
+
+    def answered_under(self, recurrence_id: datetime | None) -> datetime | None:
+        """The date whose answer a date stands under: its own, else the series' (None); its own if there is neither."""
+        known = {answer.recurrence_id for answer in self.answers}
+        return None if recurrence_id not in known and None in known else recurrence_id
 
     def answer(self, recurrence_id: datetime | None) -> str | None:
         """What was answered for one date, or for the series if that date has no answer of its own."""

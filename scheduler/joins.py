@@ -22,7 +22,7 @@ from hashlib import blake2b
 from itertools import count
 from typing import Any
 
-from scheduler.event import Event
+from scheduler.event import Component, Event
 from scheduler.occurrences import Occurrence, expand, is_excluded, next_occurrence
 from scheduler.request import CONVERSATION, Attendant, request_of
 
@@ -113,11 +113,11 @@ def too_late(one: Occurrence, policy: Policy) -> datetime:
     return one.ends if one.ends > one.starts else one.starts + policy.open_end
 
 
-def ahead(event: Event, now: datetime, policy: Policy) -> Occurrence | None:
-    """The first occurrence that is not over, joinable or not, None when all is past."""
-    running = expand(event, now - policy.open_end, now)
+def ahead(event: Event, now: datetime, policy: Policy, of: Component | None = None) -> Occurrence | None:
+    """The first occurrence (of one component) that is not over, joinable or not, None when all is past."""
+    running = (one for one in expand(event, now - policy.open_end, now) if of is None or one.component is of)
     unfinished = [one for one in running if too_late(one, policy) > now]
-    return unfinished[0] if unfinished else next_occurrence(event, now)
+    return unfinished[0] if unfinished else next_occurrence(event, now, of)
 
 
 def refill_at(event: Event, now: datetime, policy: Policy) -> datetime | None:

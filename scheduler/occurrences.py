@@ -42,10 +42,10 @@ def expand(event: Event, after: datetime, before: datetime) -> list[Occurrence]:
     return sorted(found, key=lambda one: (one.starts, one.recurrence_id))[:MAX_OCCURRENCES]
 
 
-def next_occurrence(event: Event, after: datetime) -> Occurrence | None:
-    """The first occurrence that ends after `after`, looking ten years ahead; None when there is none."""
+def next_occurrence(event: Event, after: datetime, of: Component | None = None) -> Occurrence | None:
+    """The first occurrence (of one component) that ends after `after`, looking ten years ahead; None: there is none."""
     for reach in _LOOK_AHEAD:
-        found = expand(event, after, after + reach)
+        found = [one for one in expand(event, after, after + reach) if of is None or one.component is of]
         if found:
             return found[0]
     return None

@@ -151,11 +151,15 @@ def events_to_refill(connection: Connection, now: datetime, limit: int) -> list[
 
 def plan_anew(connection: Connection, now: datetime, those: ColumnElement[bool] | None = None) -> int:
     """Let every event (of `those`) that owes joins be planned again from now on; how many events that were."""
-    owed = select(joins.c.id).where(
+    due = update(events).where(_owes_joins(), those if those is not None else true())
+    return connection.execute(due.values(refill_at=now)).rowcount
+
+
+def _owes_joins() -> ColumnElement[bool]:
+    """Of an event: whether one of its joins is to come or under way."""
+    return exists().where(
         joins.c.pal_id == events.c.pal_id, joins.c.uid == events.c.uid, joins.c.state.in_(sorted(LIVE))
     )
-    due = update(events).where(owed.exists(), those if those is not None else true())
-    return connection.execute(due.values(refill_at=now)).rowcount
 
 
 def _event(stored: Any) -> Event:
@@ -357,6 +361,12 @@ def get_join(connection: Connection, join_id: str) -> Join | None:
     """One join by its id."""
     row = connection.execute(select(joins).where(joins.c.id == join_id)).first()
     return _join(row) if row is not None else None
+
+
+def uids_ahead(connection: Connection, pal_id: str) -> list[str]:
+    """The events of a PAL that have joins to come or under way, or dates beyond the horizon."""
+    query = select(events.c.uid).where(events.c.pal_id == pal_id, _owes_joins() | events.c.refill_at.is_not(None))
+    return list(connection.execute(query.order_by(events.c.uid)).scalars())
 
 
 def forget_pal(connection: Connection, pal_id: str, now: datetime) -> int:

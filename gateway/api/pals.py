@@ -3,12 +3,12 @@
 Rules of this file:
 - One implementation for /v2/pals and /v2/personas: the older names are translated on the way in and out.
 - A username is first come, first served in the whole domain, also when two ask for it at once: the store decides.
-- A PAL that cannot be invited any more attends nothing.
+- A PAL that cannot be invited any more attends nothing, and who expects it is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
 import scheduler.store
-from gateway import store
+from gateway import regrets, store
 from gateway.api.auth import Asking
 from gateway.api.faults import Refused, invalid
 from gateway.api.forms import JsonBody, Paged, Schema, described, older, page, page_of, refusals, schema_of
@@ -40,6 +40,7 @@ from gateway.pals import username_fault
 from gateway.replay import instant_text
 from gateway.store import PalRow
 from scheduler.clock import utc_now
+from scheduler.joins import Policy
 from scheduler.targets import targets
 
 _TAKEN: Final = Fault(
@@ -64,12 +65,24 @@ class Availability(BaseModel):
 
 
 class Pals:
-    """The routes of PALs, under today's or the older names."""
+    """The routes of PALs, under today's or the older names. `on_release`: called from any thread, after it was
+    written down that a PAL attends nothing any more."""
 
-    def __init__(self, engine: Engine, domain: str, kinds: frozenset[str], *, legacy: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        domain: str,
+        kinds: frozenset[str],
+        policy: Policy,
+        on_release: Callable[[], None],
+        *,
+        legacy: bool = False,
+    ) -> None:
         self._engine = engine
         self._domain = domain
         self._kinds = kinds
+        self._policy = policy
+        self._on_release = on_release
         self._legacy = legacy
         self.router = APIRouter(
             prefix="/v2/personas" if legacy else "/v2/pals", tags=["personas" if legacy else "pals"]
@@ -142,18 +155,22 @@ class Pals:
             document = completed(result)
             pal = pal_of(pal_id, key.account, document, self._domain)
             store.save_pal(connection, pal, document)
-            if before.pal.address and not pal.address:
-                scheduler.store.forget_pal(connection, pal_id, utc_now())
+            released = bool(before.pal.address and not pal.address)
+            if released:
+                regrets.release(connection, before.pal, utc_now(), self._policy)
             elif pal.attendant != before.pal.attendant:
                 scheduler.store.change_attendant(connection, pal.attendant, utc_now())
+        if released:
+            self._on_release()
         return self._shown(PalRow(pal, document, before.created_at))
 
     def delete(self, key: Asking, pal_id: str) -> Response:
-        """Delete a PAL; what it was going to attend is cancelled."""
+        """Delete a PAL; what it was going to attend is cancelled, and its organizers are told."""
         with self._engine.begin() as connection:
-            _known(connection, key.account, pal_id)
-            scheduler.store.forget_pal(connection, pal_id, utc_now())
+            known = _known(connection, key.account, pal_id)
+            regrets.release(connection, known.pal, utc_now(), self._policy)
             store.remove_pal(connection, pal_id)
+        self._on_release()
         return Response(status_code=204)
 
     @contextmanager
