@@ -7,9 +7,13 @@ import os
 import statistics
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
+
+from scheduler.clock import utc_now
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 NOW = "2026-03-01T08:00:00Z"
@@ -125,6 +129,35 @@ def test_pals_and_joins_without_http(tmp_path: Path) -> None:
     assert removed.stdout == "anna@invite.example.com cannot be invited any more; 9 joins were cancelled.\n"
     assert run("pals", "show", "anna@invite.example.com", env=store).returncode == 1
     assert len(run("joins", "list", "--state", "cancelled", "--json", env=store).stdout.splitlines()) == 9
+
+
+def test_a_pal_that_is_removed_declines_what_it_accepted(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/g.db"
+    anna = "anna@invite.example.com"
+    start = utc_now() + timedelta(days=2)
+    for name, method in (("mail.eml", True), ("file.ics", False)):
+        calendar = (
+            f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\n{'METHOD:REQUEST' if method else 'X-A:B'}\nBEGIN:VEVENT\n"
+            f"UID:{name}\nDTSTAMP:20260228T080000Z\nDTSTART:{start:%Y%m%dT%H%M%SZ}\nDURATION:PT1H\n"
+            f"ORGANIZER:mailto:alex@acme.example\nATTENDEE:mailto:{anna}\n"
+            "LOCATION:https://meet.google.com/abc-defg-hij\nEND:VEVENT\nEND:VCALENDAR\n"
+        )
+        head = f"From: alex@acme.example\nTo: {anna}\nContent-Type: text/calendar; method=REQUEST\n\n"
+        (tmp_path / name).write_text((head if method else "") + calendar)
+        (one,) = replay("--store", url, "--pal", anna, str(tmp_path / name))
+        assert one["verdict"] == "accepted"
+    removed = run("pals", "remove", anna, env={"GATEWAY_STORE__URL": url})
+    assert (removed.returncode, removed.stderr) == (0, "")
+    assert removed.stdout == f"{anna} cannot be invited any more; 2 joins were cancelled.\n"
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT uid, partstat, recipient, state FROM outbox ORDER BY uid, partstat"))
+        assert [tuple(row) for row in rows] == [
+            (uid, partstat, "alex@acme.example", state)
+            for uid in ("file.ics", "mail.eml")
+            for partstat, state in (("ACCEPTED", "superseded"), ("DECLINED", "queued"))
+        ]
+    engine.dispose()
 
 
 def test_keys(tmp_path: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from gateway import store
-from gateway.decide import MAX_SEEN, MAX_SEEN_URL, Desk
+from gateway.binding import Bound, Links, bind
+from gateway.decide import MAX_SEEN, MAX_SEEN_URL, Desk, _seen
+from gateway.ics import read
 from gateway.intake import Incoming, Intake, fresh_id
 from gateway.pals import Pal
+from gateway.platforms import Candidate, Link
 from scheduler.database import connect
 from tests.scenario import calendar_of
 
@@ -86,6 +90,15 @@ def test_a_few_are_kept_and_the_one_that_counts_among_them() -> None:
     found = kept(START, f"DESCRIPTION:{many} {MEET}")
     assert len(found) == MAX_SEEN
     assert [one["url"] for one in found if one["chosen"]] == [MEET]
+
+
+def test_a_link_that_no_platform_should_have_made_is_cut() -> None:
+    hostile = Candidate("LOCATION", Link("zoom", "https://zoom.us/\u202e\x00\r\n" + "a" * 5000, room=True))
+    (invitation,) = read(calendar_of("REQUEST", (START,), ANNA, NOW).encode())
+    bound = bind(invitation.events[0], invitation, Pal("p1", "Anna", ANNA, "face"), Links(), NOW)
+    assert isinstance(bound, Bound)
+    (one,) = _seen((replace(bound, seen=(hostile,)),), Links())
+    assert one.url == "https://zoom.us/" + "a" * (MAX_SEEN_URL - len("https://zoom.us/")) + "…"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Our side of a conversation: `decide` with the state folded from message to message, nothing else of the product."""
+"""Our side of a conversation: `decide` with the state folded from message to message, and what it takes back."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Final
 from gateway.decide import Case, Decision, Desk, decide
 from gateway.ics import read
 from gateway.pals import Pal
+from gateway.promises import Heard, owed, regret, sources
+from gateway.reply import Reply
 from gateway.senders import Sender
+from gateway.verdict import Reason
 from scheduler.event import Event
-from scheduler.joins import Join
+from scheduler.joins import Join, Policy
 from scheduler.occurrences import expand
 
 # EDS reads floating times in its session's zone, UTC; so does this PAL.
@@ -25,6 +28,7 @@ class Ours:
     def __init__(self) -> None:
         self.events: dict[str, Event] = {}
         self.joins: dict[str, dict[str, Join]] = {}
+        self.heard: list[Heard] = []
 
     def receive(self, ics: str) -> list[Decision]:
         """Decides on each message in a VCALENDAR, and keeps what the decision says is to be kept."""
@@ -34,11 +38,23 @@ class Ours:
             known = self.events.get(message.uid)
             case = Case(message, ALEX, ANNA, known, tuple(joins.values()), "<story@acme.example>")
             decision = decide(case, Desk(), NOW)
+            self.heard.insert(0, Heard(case, NOW, ""))
             if decision.event is not None:
                 self.events[message.uid] = decision.event
             joins.update((join.id, join) for join in decision.joins)
             decisions.append(decision)
         return decisions
+
+    def leave(self) -> list[Reply]:
+        """The PAL goes: what it says to the organizers."""
+        replies = []
+        for event in self.events.values():
+            promises = owed(event, NOW, Policy())
+            heard = [one for one in self.heard if one.case.message.uid == event.uid]
+            for promise, source in zip(promises, sources(event, promises, heard), strict=True):
+                assert source is not None
+                replies.append(regret(event, promise, source, Reason.PAL_REMOVED, [ANNA.address], NOW))
+        return replies
 
     def occurrences(self, after: datetime, before: datetime) -> list[tuple[datetime, datetime]]:
         """(start, end) in UTC of what starts in the window, by start."""
