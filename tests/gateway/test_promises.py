@@ -15,11 +15,12 @@ from structlog.testing import capture_logs
 import scheduler.store
 from gateway import store
 from gateway.decide import Case, Desk
-from gateway.ics import read
+from gateway.ics import Block, Property, read
 from gateway.intake import Incoming, Intake, fresh_id
 from gateway.pals import Pal
 from gateway.promises import Heard, owed, promise_of, regret, sources
 from gateway.regrets import release
+from gateway.reply import block_of_date
 from gateway.senders import Sender
 from gateway.verdict import Reason
 from scheduler.database import connect
@@ -169,6 +170,13 @@ STORIES: dict[str, tuple[list[tuple[str, ...]], list[str]]] = {
         [(BERLIN, "RRULE:FREQ=WEEKLY;COUNT=2", "EXDATE;TZID=Europe/Berlin:20260303T150000"), MOVED],
         # DTSTART is excluded, the other date has an answer of its own.
         [f"{SAID} 20260310T150000"],
+    ),
+    "the series is over, its last date runs": (
+        [
+            ("DTSTART:20260228T083000Z", "RRULE:FREQ=DAILY;COUNT=2", "DURATION:PT30M"),
+            ("RECURRENCE-ID:20260301T083000Z", "DTSTART:20260301T084500Z", "DURATION:PT4H"),
+        ],
+        [f"{SAID} 20260301T083000Z"],
     ),
     "an edit of details": ([MEETING, (*MEETING, "SUMMARY:Other")], [SAID]),
     "two events": ([MEETING, (*MEETING, "UID:u2")], [SAID, f"DECLINED u2 to {ALEX}"]),
@@ -384,10 +392,16 @@ def test_without_its_mail_another_version_speaks_with_our_sequence(front: Front)
     assert (line(mail, "SEQUENCE"), line(mail, "SUMMARY")) == ("SEQUENCE:3", "SUMMARY:First")
 
 
+def test_a_date_of_a_series_that_was_declined_since_is_no_promise(front: Front) -> None:
+    front.mail(*SERIES, "--", *MOVED)
+    front.after(minutes=1).mail(*SERIES, "SEQUENCE:1", ZOOM)
+    assert front.planned() == ["11 14:00"]
+    assert owed(front.event(), front.now, Policy()) == ()
+
+
 def test_a_fault_in_one_event_hinders_nothing(front: Front) -> None:
-    front.mail(*MEETING)
-    front.mail(*MEETING, "UID:u2")
-    front.mail(*MEETING, "UID:u3")
+    for uid in ("u1", "u2", "u3", "u4"):
+        front.mail(*MEETING, f"UID:{uid}")
     front.after(minutes=1).sent()
     with front.engine.begin() as connection:
         events = scheduler.store.events
@@ -396,11 +410,16 @@ def test_a_fault_in_one_event_hinders_nothing(front: Front) -> None:
             store.invites.select().where(store.invites.c.uid == "u2").with_only_columns(store.invites.c.mail_id)
         )
         connection.execute(update(store.mails).where(of_u2).values(raw=b""))
+        # Its answer is queued before: that is undone.
+        connection.exec_driver_sql(
+            "CREATE TRIGGER t BEFORE UPDATE OF event ON events WHEN OLD.uid = 'u3' BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
     with capture_logs() as logged:
-        assert front.release() == [f"DECLINED u3 to {ALEX}"]
+        assert front.release() == [f"DECLINED u4 to {ALEX}"]
     assert [(one["event"], one["uid"]) for one in logged] == [
         ("promise not taken back", "u1"),
         ("nobody told: the invitation is not kept", "u2"),
+        ("promise not taken back", "u3"),
     ]
     assert front.planned() == []
 
@@ -452,3 +471,29 @@ def test_one_occurrence_of_what_has_one_is_the_whole(front: Front) -> None:
         (one,) = expand(event, START, START + timedelta(days=60))
         assert promise_of(one) == owed(event, START, Policy())[0]
         assert promise_of(one).recurrence_id == date
+
+
+def test_the_first_date_of_a_shift_is_one_date_of_it(front: Front) -> None:
+    front.mail(*SERIES)
+    named = DATE.replace(";", ";RANGE=THISANDFUTURE;", 1)
+    front.after(minutes=1).mail(named, "DTSTART;TZID=Europe/Berlin:20260310T160000")
+    event = front.event()
+    _, one, *_ = expand(event, START, START + timedelta(days=60))
+    promise = promise_of(one)
+    assert (promise.component.this_and_future, promise.recurrence_id, promise.starts) == (
+        True,
+        one.recurrence_id,
+        one.starts,
+    )
+    block = block_of_date(
+        Block(
+            "VEVENT",
+            [
+                Property("DTSTART", {}, "20260310T150000Z", "DTSTART:20260310T150000Z"),
+                Property("RECURRENCE-ID", {}, "20260310T140000Z", named),
+            ],
+        ),
+        datetime(2026, 3, 10, 14),
+        datetime(2026, 3, 10, 15),
+    )
+    assert [one.line for one in block.properties] == ["RECURRENCE-ID:20260310T140000Z", "DTSTART:20260310T150000Z"]
