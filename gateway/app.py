@@ -98,8 +98,8 @@ class Gateway:
         self._http = self._make_http()
 
     def _make_http(self) -> Server:
-        domain, kinds, policy = self.settings.domain, frozenset(self.platforms), self.settings.scheduling()
-        app = make_app(self.engine, self.callbacks, self._wake_from_thread, domain, kinds, policy)
+        domains, kinds, policy = self.settings.mail_domains(), frozenset(self.platforms), self.settings.scheduling()
+        app = make_app(self.engine, self.callbacks, self._wake_from_thread, domains, kinds, policy)
         links, platform = self.settings.desk().links, self.platforms[CONVERSATION]
         app.include_router(Conversations(self.engine, self._dispatcher, platform, links).router)
         if not self.settings.platform.base_url:
@@ -123,7 +123,7 @@ class Gateway:
         log.warning("senders are not verified: whoever writes a From header is believed; keep the port private")
 
     async def _serve_smtp(self) -> asyncio.Server:
-        desk = smtp.Desk(self.intake, self.settings.domain, self.wake)
+        desk = smtp.Desk(self.intake, self.settings.mail_domains(), self.wake)
         make = smtp.factory(desk, self.settings.domain, self.settings.smtp.max_bytes)
         return await asyncio.get_running_loop().create_server(make, sock=self._sockets["smtp"])
 

@@ -254,11 +254,17 @@ def _new_pal(address: str, name: str | None, face: str | None, allowlist: tuple[
     fault = username_fault(local) or allowlist_fault(allowlist)
     if fault is not None:
         fail(fault, 2)
-    if name is not None and (not name.strip() or not name.isprintable() or len(name) > 200):
-        fail("A name has 1 to 200 printable characters.", 2)
+    _check_words(("A name", "-" if name is None else name))
     if zone is not None and zone not in iana_names():
         fail(f"{zone!r} is not a time zone; write one like Europe/Berlin.", 2)
     return Pal(pal_id(comparable), name or local.capitalize(), comparable, face or "sandbox-face", allowlist, zone)
+
+
+def _check_words(*words: tuple[str, str]) -> None:
+    """End the command when what a word is called (such as "A name") is not followed by what can be kept."""
+    for word, text in words:
+        if not text.strip() or not text.isprintable() or len(text) > 200:
+            fail(f"{word} has 1 to 200 printable characters.", 2)
 
 
 @app.command()
@@ -293,13 +299,14 @@ def occurrences(
 
 @pals_app.command("add")
 def pals_add(
-    address: Annotated[str, typer.Argument(help="Its e-mail address in the gateway's domain.")],
+    address: Annotated[str, typer.Argument(help="Its e-mail address in its account's domain.")],
     name: Annotated[str | None, typer.Option(help="Its name. [default: from the address]")] = None,
     face: Annotated[str | None, typer.Option(help="The face_id it joins with.")] = None,
     allow: Annotated[
         list[str] | None, typer.Option(metavar="ENTRY", help="Who may invite it. [default: anyone]")
     ] = None,
     zone: Annotated[str | None, typer.Option(metavar="NAME", help="Time zone for events that name none.")] = None,
+    account: Annotated[str, typer.Option(metavar="NAME", help="The account that it belongs to.")] = "default",
     config: ConfigOption = None,
 ) -> None:
     """Add a PAL, so that it can be invited.
@@ -315,9 +322,12 @@ def pals_add(
 
     settings = _settings(config)
     # A fresh id: the PAL that had this address before it was renamed keeps its own.
-    pal = replace(_new_pal(address, name, face, tuple(allow or ()), zone), id=fresh_id("p"))
-    if domain_of(pal.address) != settings.domain:
-        fail(f"{pal.address} is not in {settings.domain}, the domain of this gateway (setting domain).", 2)
+    pal = replace(_new_pal(address, name, face, tuple(allow or ()), zone), id=fresh_id("p"), account=account)
+    _check_words(("An account", account))
+    domain = settings.mail_domains().of(account)
+    if domain_of(pal.address) != domain:
+        of = f"account {account} (setting domains)" if account in settings.domains else "this gateway (setting domain)"
+        fail(f"{pal.address} is not in {domain}, the domain of {of}.", 2)
     with _store(settings.store.url) as engine:
         try:
             with engine.begin() as connection:
@@ -437,9 +447,7 @@ def keys_create(
     from scheduler.clock import utc_now
 
     now, networks = utc_now(), tuple(allow_ip or ())
-    for word, text in (("An account", account), ("A name", name or "-")):
-        if not text.strip() or not text.isprintable() or len(text) > 200:
-            fail(f"{word} has 1 to 200 printable characters.", 2)
+    _check_words(("An account", account), ("A name", name or "-"))
     fault = next(filter(None, map(network_fault, networks)), None)
     if fault is None and expires is not None and expires <= now:
         fault = "A key that has expired already opens nothing; --expires is to be ahead."

@@ -13,13 +13,15 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, get_origin
+from typing import Annotated, Any, Final, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.binding import Links
 from gateway.decide import Desk
+from gateway.domains import Domains, domain_name
 from gateway.platforms import PLATFORMS
 from scheduler.joins import Policy
 from scheduler.request import CONVERSATION
@@ -31,6 +33,17 @@ FILE_VARIABLE: Final = PREFIX + "CONFIG"  # names the settings file, see `cli`
 
 class BadConfig(Exception):
     """The settings cannot be used; the message is one sentence that says the mend."""
+
+
+def _domain(text: str) -> str:
+    name = domain_name(text)
+    if name is None:
+        raise PydanticCustomError("domain", "A domain is labels of letters, digits and - with dots between them")
+    return name
+
+
+Domain = Annotated[str, AfterValidator(_domain)]
+Account = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class _Section(BaseModel):
@@ -125,7 +138,8 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    domain: str = "invite.example.com"
+    domain: Domain = "invite.example.com"
+    domains: dict[Account, Domain] = Field(default_factory=dict)  # the accounts that bring their own
     log: str = Field(default="people", pattern="^(people|json)$")
     store: Store = Store()
     smtp: Smtp = Smtp()
@@ -148,6 +162,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return env_settings, init_settings  # the environment wins over the file
+
+    def mail_domains(self) -> Domains:
+        """Which account's PALs have their addresses in which domain."""
+        return Domains(self.domain, self.domains)
 
     def scheduling(self) -> Policy:
         """When to join, as the scheduler has it."""

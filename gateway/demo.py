@@ -26,7 +26,7 @@ from gateway import store
 from gateway.app import CannotStart, Gateway, until_stopped
 from gateway.config import Settings
 from gateway.logs import configure
-from gateway.pals import Pal, pal_id
+from gateway.pals import DEFAULT_ACCOUNT, Pal, pal_id
 from scheduler.clock import utc_now
 from scheduler.joins import Join, JoinState
 
@@ -82,7 +82,7 @@ def _start_anywhere(settings: Settings) -> Gateway:
 
 
 def _demo_pal(gateway: Gateway) -> Pal:
-    address = f"anna@{gateway.settings.domain}"
+    address = f"anna@{gateway.settings.mail_domains().of(DEFAULT_ACCOUNT)}"
     pal = Pal(pal_id(address), "Anna", address, "sandbox-face")
     try:
         with gateway.engine.begin() as connection:

@@ -19,6 +19,7 @@ import re2
 from gateway.address import normal, without_tag
 from scheduler.request import Attendant
 
+DEFAULT_ACCOUNT: Final = "default"  # of PALs that a command made
 MAX_ENTRIES: Final = 200
 MAX_ENTRY_LENGTH: Final = 500
 # Google's forwarding confirmations must reach the operator (specification, "allowlist").
@@ -42,7 +43,7 @@ class Pal:
     context: str = "title"  # what of an event its conversations are told: none, title, full
     properties: dict[str, Any] = field(default_factory=dict)  # of its conversations
     target: dict[str, Any] = field(default_factory=dict)  # another join target than a conversation
-    account: str = "default"
+    account: str = DEFAULT_ACCOUNT
 
     @property
     def attendant(self) -> Attendant:

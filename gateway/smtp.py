@@ -16,6 +16,7 @@ import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from gateway.address import domain_of, normal
+from gateway.domains import Domains
 from gateway.intake import Incoming, Intake, StoreAway, fresh_id
 from scheduler.clock import utc_now
 
@@ -32,9 +33,9 @@ log = structlog.get_logger("smtp")
 class Desk:
     """aiosmtpd's handler: what is said to RCPT and DATA."""
 
-    def __init__(self, intake: Intake, domain: str, after_commit: Callable[[], None]) -> None:
+    def __init__(self, intake: Intake, domains: Domains, after_commit: Callable[[], None]) -> None:
         self._intake = intake
-        self._domain = domain
+        self._domains = domains
         self._after_commit = after_commit
 
     async def handle_RCPT(
@@ -43,8 +44,8 @@ class Desk:
         if len(envelope.rcpt_tos) >= MAX_RECIPIENTS:
             return "452 4.5.3 Too many recipients"
         comparable = normal(address)
-        if domain_of(comparable) != self._domain:
-            return f"550 5.7.1 This gateway takes mail for {self._domain} only"
+        if domain_of(comparable) not in self._domains:  # whose domains are taken is nobody else's business
+            return "550 5.7.1 This gateway takes no mail for that domain"
         if comparable.partition("@")[0] not in ROLES:
             try:
                 pal = await asyncio.to_thread(self._intake.knows, comparable)

@@ -23,6 +23,7 @@ from gateway.api import faults, forms
 from gateway.api.forms import refusals
 from gateway.api.lists import Lists
 from gateway.api.pals import Pals
+from gateway.domains import Domains
 from scheduler.clock import utc_now
 from scheduler.joins import JoinState, Policy
 
@@ -57,19 +58,19 @@ def make_app(
     engine: Engine,
     callbacks: Callbacks,
     wake: Callable[[], None],
-    domain: str,
+    domains: Domains,
     kinds: frozenset[str],
     policy: Policy,
 ) -> FastAPI:
     """The HTTP application; `wake` is called, from any thread, after something was written that is to be done,
-    `domain` is that of PALs' addresses, `kinds` are the targets that they can be sent to."""
+    `domains` are those of PALs' addresses, `kinds` the targets that they can be sent to."""
     # /docs would load its assets from public hosts.
     app = FastAPI(title="PAL gateway", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.engine = engine
     faults.install(app)
     forms.install(app)
     for legacy in (False, True):
-        app.include_router(Pals(engine, domain, kinds, policy, wake, legacy=legacy).router)
+        app.include_router(Pals(engine, domains, kinds, policy, wake, legacy=legacy).router)
     app.include_router(Lists(engine).router)
     _add_health(app, engine)
     _add_callbacks(app, engine, callbacks, wake)

@@ -160,6 +160,17 @@ def test_a_pal_that_is_removed_declines_what_it_accepted(tmp_path: Path) -> None
     engine.dispose()
 
 
+def test_a_pal_is_added_in_the_domain_of_its_account(tmp_path: Path) -> None:
+    env = {"GATEWAY_STORE__URL": f"sqlite:///{tmp_path}/g.db", "GATEWAY_DOMAINS__ACME": "meet.acme.com"}
+    added = run("pals", "add", "ada@Meet.Acme.com", "--account", "acme", env=env)
+    assert (added.returncode, added.stdout) == (0, "Ada can now be invited at ada@meet.acme.com.\n")
+    wrong = run("pals", "add", "bea@invite.example.com", "--account", "acme", env=env)
+    assert wrong.returncode == 2
+    assert "is not in meet.acme.com, the domain of account acme (setting domains)." in wrong.stderr
+    assert run("pals", "add", "bea@meet.acme.com", env=env).returncode == 2
+    assert run("pals", "add", "ada@invite.example.com", "--account", "other", env=env).returncode == 0
+
+
 def test_keys(tmp_path: Path) -> None:
     store = {"GATEWAY_STORE__URL": f"sqlite:///{tmp_path}/g.db"}
     words = ["--account", "acme", "--name", "laptop", "--allow-ip", "10.0.0.0/8", "--expires", "2999-01-01T00:00:00Z"]
@@ -197,6 +208,7 @@ def test_keys(tmp_path: Path) -> None:
         (["pals", "add", "postmaster@invite.example.com"], 2, "reserved"),
         (["occurrences", "nowhere.ics"], 1, "nowhere.ics cannot be read"),
         (["pals", "add", "ada@other.example"], 2, "the domain of this gateway"),
+        (["pals", "add", "ada@invite.example.com", "--account", "a\nb"], 2, "printable"),
         (["keys", "create"], 2, "--account"),
         (["keys", "create", "--account", "a\nb"], 2, "printable"),
         (["keys", "create", "--account", "acme", "--allow-ip", "10.0.0.1/8"], 2, "not a network"),

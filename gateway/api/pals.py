@@ -2,7 +2,8 @@
 
 Rules of this file:
 - One implementation for /v2/pals and /v2/personas: the older names are translated on the way in and out.
-- A username is first come, first served in the whole domain, also when two ask for it at once: the store decides.
+- A username is first come, first served in the account's domain, also when two ask for it at once: the store decides.
+- A PAL keeps its address until it is renamed, also when its account gets another domain meanwhile.
 - A PAL that cannot be invited any more attends nothing, and who expects it is told.
 """
 
@@ -19,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 import scheduler.store
 from gateway import regrets, store
+from gateway.address import domain_of
 from gateway.api.auth import Asking
 from gateway.api.faults import Refused, invalid
 from gateway.api.forms import JsonBody, Paged, Schema, described, older, page, page_of, refusals, schema_of
@@ -35,8 +37,10 @@ from gateway.documents import (
     patched,
     to_legacy,
 )
+from gateway.domains import Domains
 from gateway.intake import fresh_id
-from gateway.pals import username_fault
+from gateway.keys import Key
+from gateway.pals import Pal, username_fault
 from gateway.replay import instant_text
 from gateway.store import PalRow
 from scheduler.clock import utc_now
@@ -71,7 +75,7 @@ class Pals:
     def __init__(
         self,
         engine: Engine,
-        domain: str,
+        domains: Domains,
         kinds: frozenset[str],
         policy: Policy,
         on_release: Callable[[], None],
@@ -79,7 +83,7 @@ class Pals:
         legacy: bool = False,
     ) -> None:
         self._engine = engine
-        self._domain = domain
+        self._domains = domains
         self._kinds = kinds
         self._policy = policy
         self._on_release = on_release
@@ -115,9 +119,9 @@ class Pals:
         document, pal_id, now = from_legacy(body), fresh_id("p"), utc_now()
         faults = faults_of(document, legacy=self._legacy)
         with self._writing() as connection:
-            self._refuse([*faults, *self._unreachable(document), *self._taken(connection, document, "")])
+            self._refuse([*faults, *self._unreachable(document), *self._taken(connection, key, document)])
             document = completed(document)
-            pal = pal_of(pal_id, key.account, document, self._domain)
+            pal = pal_of(pal_id, key.account, document, self._domains.of(key.account))
             store.add_pal(connection, pal, now, document)
         shown = self._shown(PalRow(pal, document, now))
         return {name: shown[name] for name in self._named(schema_of(Created))["properties"] if name in shown}
@@ -133,7 +137,7 @@ class Pals:
         fault = username_fault(username)
         if fault is None:
             with self._engine.connect() as connection:
-                taken = store.find_pal(connection, self._address(username)) is not None
+                taken = store.find_pal(connection, self._address(key, username)) is not None
             fault = "Username is already taken." if taken else None
         return {"available": True} if fault is None else {"available": False, "reason": fault}
 
@@ -151,9 +155,9 @@ class Pals:
                 raise invalid(result)
             # A PAL that was made without a face, under the older names, may go on without.
             faults = faults_of(result, legacy=self._legacy or not before.pal.face_id)
-            self._refuse([*faults, *self._unreachable(result), *self._taken(connection, result, before.pal.address)])
+            self._refuse([*faults, *self._unreachable(result), *self._taken(connection, key, result, before.pal)])
             document = completed(result)
-            pal = pal_of(pal_id, key.account, document, self._domain)
+            pal = pal_of(pal_id, key.account, document, self._domain(key, _username(document), before.pal))
             store.save_pal(connection, pal, document)
             released = bool(before.pal.address and not pal.address)
             if released:
@@ -190,15 +194,25 @@ class Pals:
             return ()
         return [Fault("layers.conferencing.target", f"This gateway has no address for {kind} (setting targets).")]
 
-    def _taken(self, connection: Connection, document: Any, own: str) -> Sequence[Fault]:
-        layer = conferencing_of(document) if isinstance(document, dict) else None
-        username = layer.get("username") if layer else None
-        if not isinstance(username, str) or username_fault(username) or self._address(username) == own:
+    def _taken(self, connection: Connection, key: Key, document: Any, own: Pal | None = None) -> Sequence[Fault]:
+        username = _username(document)
+        if username_fault(username):
             return ()
-        return () if store.find_pal(connection, self._address(username)) is None else (_TAKEN,)
+        address = self._address(key, username, own)
+        if own is not None and own.address == address:
+            return ()
+        return () if store.find_pal(connection, address) is None else (_TAKEN,)
 
-    def _address(self, username: str) -> str:
-        return f"{username.lower()}@{self._domain}"
+    def _address(self, key: Key, username: str, own: Pal | None = None) -> str:
+        return f"{username.lower()}@{self._domain(key, username, own)}"
+
+    def _domain(self, key: Key, username: str, own: Pal | None) -> str:
+        """The domain of an address: the account's, or that which a PAL of this name has, while mail is taken for it."""
+        if own is not None and own.address.startswith(f"{username.lower()}@"):
+            kept = domain_of(own.address)
+            if kept in self._domains:
+                return kept
+        return self._domains.of(key.account)
 
     def _refuse(self, faults: Sequence[Fault]) -> None:
         if faults:
@@ -208,6 +222,13 @@ class Pals:
         address = {"conferencing_email": row.pal.address} if row.pal.address else {}
         shown = {"pal_id": row.pal.id, **row.document, "created_at": instant_text(row.created_at), **address}
         return to_legacy(shown) if self._legacy else shown
+
+
+def _username(document: Any) -> str:
+    """The username that a document asks for, '' when it asks for none."""
+    layer = conferencing_of(document) if isinstance(document, dict) else None
+    username = layer.get("username") if layer else None
+    return username if isinstance(username, str) else ""
 
 
 def _known(connection: Connection, account: str, pal_id: str) -> PalRow:

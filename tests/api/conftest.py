@@ -25,6 +25,9 @@ _NUMBERS = count(1)
 
 ClientFor = Callable[..., httpx.Client]
 
+# Account -> its own domain.
+WHITE_LABEL = {"acme": "meet.acme.com", "acme-staging": "meet.acme.com", "books": "Bücher.example"}
+
 
 @dataclass
 class Running:
@@ -81,7 +84,7 @@ def serving(settings: Settings) -> Iterator[Running]:
 @pytest.fixture(scope="package")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One gateway for all tests of the API, and no longer: others measure what their process spends."""
-    with serving(settings_for(tmp_path_factory.mktemp("api"))) as found:
+    with serving(settings_for(tmp_path_factory.mktemp("api"), domains=WHITE_LABEL)) as found:
         yield found
 
 
