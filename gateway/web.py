@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import scheduler.store
 from gateway import __version__, store, store_calls
 from gateway.api import faults, forms
+from gateway.api.docs import Docs
 from gateway.api.forms import refusals
 from gateway.api.lists import Lists
 from gateway.api.pals import Pals
@@ -64,14 +65,15 @@ def make_app(
 ) -> FastAPI:
     """The HTTP application; `wake` is called, from any thread, after something was written that is to be done,
     `domains` are those of PALs' addresses, `kinds` the targets that they can be sent to."""
-    # /docs would load its assets from public hosts.
+    # FastAPI's own pages would load their files from public hosts.
     app = FastAPI(title="PAL gateway", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.engine = engine
     faults.install(app)
     forms.install(app)
     for legacy in (False, True):
         app.include_router(Pals(engine, domains, kinds, policy, wake, legacy=legacy).router)
-    app.include_router(Lists(engine).router)
+    for resource in (Lists(engine), Docs()):
+        app.include_router(resource.router)
     _add_health(app, engine)
     _add_callbacks(app, engine, callbacks, wake)
     return app
