@@ -22,7 +22,9 @@ from sqlalchemy import Engine
 
 from gateway import smtp, store
 from gateway.api.conversations import Conversations
+from gateway.api.house import House
 from gateway.config import Settings
+from gateway.feed import Feeds
 from gateway.forwarding import Forwarding
 from gateway.intake import Intake
 from gateway.logs import configure
@@ -72,6 +74,7 @@ class Gateway:
         self.engine = open_store(settings.store.url)
         with self.engine.begin() as connection:
             secret = store.secret(connection, "callbacks", token_bytes(32))
+            feeds = store.secret(connection, "calendars", token_bytes(32))
             planned_anew = store.follow_zone_data(connection, iana_version(), utc_now())
         if planned_anew:
             log.info("time-zone data changed, joins are planned anew", events=planned_anew)
@@ -83,6 +86,7 @@ class Gateway:
         self.http_port = self._sockets["http"].getsockname()[1]
         here = f"http://{settings.http.host}:{self.http_port}"
         self.callbacks = Callbacks(secret, settings.http.public_url or here)
+        self._feeds = Feeds(feeds, settings.http.public_url or here)
         self.platforms = _platforms(settings, f"{here}/sandbox")
         self._clock = Clock()
         self._joins, self._replies, self._told = (self._clock.alarm(one) for one in ("joins", "replies", "callbacks"))
@@ -98,8 +102,15 @@ class Gateway:
         self._http = self._make_http()
 
     def _make_http(self) -> Server:
-        domains, kinds, policy = self.settings.mail_domains(), frozenset(self.platforms), self.settings.scheduling()
-        app = make_app(self.engine, self.callbacks, self._wake_from_thread, domains, kinds, policy)
+        house = House(
+            engine=self.engine,
+            domains=self.settings.mail_domains(),
+            feeds=self._feeds,
+            kinds=frozenset(self.platforms),
+            policy=self.settings.scheduling(),
+            wake=self._wake_from_thread,
+        )
+        app = make_app(house, self.callbacks)
         links, platform = self.settings.desk().links, self.platforms[CONVERSATION]
         app.include_router(Conversations(self.engine, self._dispatcher, platform, links).router)
         if not self.settings.platform.base_url:

@@ -7,7 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
@@ -64,6 +64,7 @@ pals = Table(
     Column("face_id", String, nullable=False),
     Column("allowlist", JSON, nullable=False),
     Column("zone", String),
+    Column("calendar_number", Integer, nullable=False),  # how often the token of its feed was changed
     Column("created_at", UtcDateTime, nullable=False),
     Index("pals_account", "account", "created_at"),
 )
@@ -182,11 +183,12 @@ class InviteRow:
 
 @dataclass(frozen=True)
 class PalRow:
-    """A PAL as it is kept: what the desk reads, the whole document, and when it was made."""
+    """A PAL as it is kept: what the desk reads, the whole document, when it was made, the number of its feed."""
 
     pal: Pal
     document: dict[str, Any]
     created_at: datetime
+    calendar_number: int = 0
 
 
 T = TypeVar("T")
@@ -254,7 +256,8 @@ def ping(connection: Connection) -> None:
 
 def add_pal(connection: Connection, pal: Pal, now: datetime, document: Mapping[str, Any] | None = None) -> None:
     """Write a new PAL; IntegrityError when its address or id is taken. Without a document it gets a plain one."""
-    connection.execute(insert(pals).values(id=pal.id, created_at=now, **_columns(pal, document or document_of(pal))))
+    columns = _columns(pal, document or document_of(pal))
+    connection.execute(insert(pals).values(id=pal.id, created_at=now, calendar_number=0, **columns))
 
 
 def save_pal(connection: Connection, pal: Pal, document: Mapping[str, Any]) -> None:
@@ -277,8 +280,35 @@ def _columns(pal: Pal, document: Mapping[str, Any]) -> dict[str, Any]:
 def account_pal(connection: Connection, account: str, pal_id: str) -> PalRow | None:
     """A PAL of an account, its row locked until the transaction ends."""
     query = select(pals).where(pals.c.id == pal_id, pals.c.account == account).with_for_update()
-    row = connection.execute(query).first()
+    row = connection.execute(query).first() if _can_be_id(pal_id) else None
     return _pal_row(row) if row is not None else None
+
+
+def pal_row(connection: Connection, pal_id: str) -> PalRow | None:
+    """A PAL of any account, for what is opened by other means than a key."""
+    row = connection.execute(select(pals).where(pals.c.id == pal_id)).first() if _can_be_id(pal_id) else None
+    return _pal_row(row) if row is not None else None
+
+
+def turn_calendar(connection: Connection, pal_id: str) -> int:
+    """Change the number of a PAL's feed; what it is then."""
+    turned = update(pals).where(pals.c.id == pal_id).values(calendar_number=pals.c.calendar_number + 1)
+    return int(connection.execute(turned.returning(pals.c.calendar_number)).scalar_one())
+
+
+def _can_be_id(text: str) -> bool:
+    """Ids are ours: what cannot be one is not asked for (PostgreSQL takes no NUL)."""
+    return text.isascii() and text.isprintable()
+
+
+def accepted_at(connection: Connection, pal_id: str, uids: Collection[str]) -> dict[str, datetime]:
+    """When a message about each of these events was last accepted for a PAL; those that came by mail only."""
+    last = (
+        select(invites.c.uid, func.max(invites.c.decided_at).label("at"))
+        .where(invites.c.pal_id == pal_id, invites.c.uid.in_(uids), invites.c.verdict == Verdict.ACCEPTED)
+        .group_by(invites.c.uid)
+    )
+    return {row.uid: row.at for row in connection.execute(last)}
 
 
 def account_pals(connection: Connection, account: str, after: Mark | None, limit: int) -> Page[PalRow]:
@@ -404,7 +434,7 @@ def _pal(row: Row[Any]) -> Pal:
 
 
 def _pal_row(row: Row[Any]) -> PalRow:
-    return PalRow(_pal(row), row.document, row.created_at)
+    return PalRow(_pal(row), row.document, row.created_at, row.calendar_number)
 
 
 def save_mail(connection: Connection, mail: MailRow) -> None:

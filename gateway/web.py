@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,13 +19,14 @@ from sqlalchemy.exc import SQLAlchemyError
 import scheduler.store
 from gateway import __version__, store, store_calls
 from gateway.api import faults, forms
+from gateway.api.calendars import Calendars
 from gateway.api.docs import Docs
 from gateway.api.forms import refusals
+from gateway.api.house import House
 from gateway.api.lists import Lists
 from gateway.api.pals import Pals
-from gateway.domains import Domains
 from scheduler.clock import utc_now
-from scheduler.joins import JoinState, Policy
+from scheduler.joins import JoinState
 
 MAX_CALLBACK_BYTES: Final = 4 * 1024 * 1024  # a transcript of a long call is some 100 kB
 
@@ -55,27 +55,20 @@ class Callbacks:
         return hmac.new(self._secret, order_id.encode(), "sha256").hexdigest()[:32]
 
 
-def make_app(
-    engine: Engine,
-    callbacks: Callbacks,
-    wake: Callable[[], None],
-    domains: Domains,
-    kinds: frozenset[str],
-    policy: Policy,
-) -> FastAPI:
-    """The HTTP application; `wake` is called, from any thread, after something was written that is to be done,
-    `domains` are those of PALs' addresses, `kinds` the targets that they can be sent to."""
+def make_app(house: House, callbacks: Callbacks) -> FastAPI:
+    """The HTTP application."""
     # FastAPI's own pages would load their files from public hosts.
     app = FastAPI(title="PAL gateway", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.engine = engine
+    app.state.engine = house.engine
     faults.install(app)
     forms.install(app)
     for legacy in (False, True):
-        app.include_router(Pals(engine, domains, kinds, policy, wake, legacy=legacy).router)
-    for resource in (Lists(engine), Docs()):
-        app.include_router(resource.router)
-    _add_health(app, engine)
-    _add_callbacks(app, engine, callbacks, wake)
+        app.include_router(Pals(house, legacy=legacy).router)
+        app.include_router(Calendars(house, legacy=legacy).router)
+    app.include_router(Lists(house.engine).router)
+    app.include_router(Docs().router)
+    _add_health(app, house.engine)
+    _add_callbacks(app, house, callbacks)
     return app
 
 
@@ -98,7 +91,7 @@ def _add_health(app: FastAPI, engine: Engine) -> None:
         return {"status": "ready"}
 
 
-def _add_callbacks(app: FastAPI, engine: Engine, callbacks: Callbacks, on_callback: Callable[[], None]) -> None:
+def _add_callbacks(app: FastAPI, house: House, callbacks: Callbacks) -> None:
     @app.post("/v2/callbacks/{order_id}/{signature}", responses=refusals(400, 404, 413))
     async def callback(order_id: str, signature: str, request: Request) -> dict[str, str]:
         if not callbacks.is_signed(order_id, signature):
@@ -107,7 +100,7 @@ def _add_callbacks(app: FastAPI, engine: Engine, callbacks: Callbacks, on_callba
         said, now = _Said.read(raw), utc_now()
 
         def write() -> tuple[bool, bool]:
-            with engine.begin() as connection:
+            with house.engine.begin() as connection:
                 return (
                     store_calls.note(connection, order_id, said.event_type, raw, now),
                     said.state is not None
@@ -125,7 +118,7 @@ def _add_callbacks(app: FastAPI, engine: Engine, callbacks: Callbacks, on_callba
         if has_moved:
             log.info(f"join {said.state}", join=order_id, **({"reason": said.reason} if said.reason else {}))
         if is_new or has_moved:
-            on_callback()
+            house.wake()
         return {"status": "noted"}
 
 

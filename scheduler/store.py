@@ -357,6 +357,17 @@ def find_joins(
     return [_join(row) for row in connection.execute(query)]
 
 
+def attended(connection: Connection, pal_id: str, since: datetime, limit: int) -> list[Join]:
+    """Joins of a PAL that are planned, under way or over well, and were not over at `since` (UTC); by start."""
+    query = (
+        select(joins)
+        .where(joins.c.pal_id == pal_id, joins.c.state.in_(sorted(LIVE | {JoinState.ENDED})), joins.c.until > since)
+        .order_by(joins.c.starts, joins.c.id)
+        .limit(limit)
+    )
+    return [_join(row) for row in connection.execute(query)]
+
+
 def get_join(connection: Connection, join_id: str) -> Join | None:
     """One join by its id."""
     row = connection.execute(select(joins).where(joins.c.id == join_id)).first()

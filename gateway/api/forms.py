@@ -16,12 +16,14 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, FastAPI, Query, Request
 from pydantic import BaseModel, Field
+from sqlalchemy import Connection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway import store
 from gateway.api.auth import Asking
 from gateway.api.faults import Refused, invalid
 from gateway.documents import LEGACY_NAMES, MAX_DOCUMENT_BYTES, Fault, read_json
-from gateway.store import Mark, Page, T
+from gateway.store import Mark, Page, PalRow, T
 
 Schema = dict[str, Any]
 
@@ -90,6 +92,14 @@ def _paging(
 
 
 Paged = Annotated[Paging, Depends(_paging)]
+
+
+def known_pal(connection: Connection, account: str, pal_id: str) -> PalRow:
+    """A PAL of an account, its row locked. Raises Refused."""
+    row = store.account_pal(connection, account, pal_id)
+    if row is None:
+        raise Refused(404, "There is no such PAL.")
+    return row
 
 
 def page(found: Page[T], shown: Callable[[T], Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,21 +9,23 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 import scheduler.store
 from gateway import regrets, store
 from gateway.address import domain_of
 from gateway.api.auth import Asking
-from gateway.api.faults import Refused, invalid
-from gateway.api.forms import JsonBody, Paged, Schema, described, older, page, page_of, refusals, schema_of
+from gateway.api.faults import invalid
+from gateway.api.forms import JsonBody, Paged, Schema, described, known_pal, older, page, page_of, refusals, schema_of
+from gateway.api.house import House
 from gateway.documents import (
     Fault,
     PalDocument,
@@ -37,14 +39,12 @@ from gateway.documents import (
     patched,
     to_legacy,
 )
-from gateway.domains import Domains
 from gateway.intake import fresh_id
 from gateway.keys import Key
 from gateway.pals import Pal, username_fault
 from gateway.replay import instant_text
 from gateway.store import PalRow
 from scheduler.clock import utc_now
-from scheduler.joins import Policy
 from scheduler.targets import targets
 
 _TAKEN: Final = Fault(
@@ -69,24 +69,10 @@ class Availability(BaseModel):
 
 
 class Pals:
-    """The routes of PALs, under today's or the older names. `on_release`: called from any thread, after it was
-    written down that a PAL attends nothing any more."""
+    """The routes of PALs, under today's or the older names."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        domains: Domains,
-        kinds: frozenset[str],
-        policy: Policy,
-        on_release: Callable[[], None],
-        *,
-        legacy: bool = False,
-    ) -> None:
-        self._engine = engine
-        self._domains = domains
-        self._kinds = kinds
-        self._policy = policy
-        self._on_release = on_release
+    def __init__(self, house: House, *, legacy: bool = False) -> None:
+        self._house = house
         self._legacy = legacy
         self.router = APIRouter(
             prefix="/v2/personas" if legacy else "/v2/pals", tags=["personas" if legacy else "pals"]
@@ -121,14 +107,14 @@ class Pals:
         with self._writing() as connection:
             self._refuse([*faults, *self._unreachable(document), *self._taken(connection, key, document)])
             document = completed(document)
-            pal = pal_of(pal_id, key.account, document, self._domains.of(key.account))
+            pal = pal_of(pal_id, key.account, document, self._house.domains.of(key.account))
             store.add_pal(connection, pal, now, document)
         shown = self._shown(PalRow(pal, document, now))
         return {name: shown[name] for name in self._named(schema_of(Created))["properties"] if name in shown}
 
     def list(self, key: Asking, paging: Paged) -> dict[str, Any]:
         """The account's PALs, the newest first."""
-        with self._engine.connect() as connection:
+        with self._house.engine.connect() as connection:
             found = store.account_pals(connection, key.account, paging.after, paging.limit)
         return page(found, self._shown)
 
@@ -136,20 +122,20 @@ class Pals:
         """Whether a username can be had now, and why not."""
         fault = username_fault(username)
         if fault is None:
-            with self._engine.connect() as connection:
+            with self._house.engine.connect() as connection:
                 taken = store.find_pal(connection, self._address(key, username)) is not None
             fault = "Username is already taken." if taken else None
         return {"available": True} if fault is None else {"available": False, "reason": fault}
 
     def get(self, key: Asking, pal_id: str) -> dict[str, Any]:
         """One PAL."""
-        with self._engine.connect() as connection:
-            return self._shown(_known(connection, key.account, pal_id))
+        with self._house.engine.connect() as connection:
+            return self._shown(known_pal(connection, key.account, pal_id))
 
     def patch(self, key: Asking, pal_id: str, body: JsonBody) -> dict[str, Any]:
         """Change a PAL by a JSON Patch (RFC 6902): all of it, or nothing. Answers the PAL as it is then."""
         with self._writing() as connection:
-            before = _known(connection, key.account, pal_id)
+            before = known_pal(connection, key.account, pal_id)
             result = patched(before.document, operations_from_legacy(body))
             if isinstance(result, list):
                 raise invalid(result)
@@ -161,27 +147,27 @@ class Pals:
             store.save_pal(connection, pal, document)
             released = bool(before.pal.address and not pal.address)
             if released:
-                regrets.release(connection, before.pal, utc_now(), self._policy)
+                regrets.release(connection, before.pal, utc_now(), self._house.policy)
             elif pal.attendant != before.pal.attendant:
                 scheduler.store.change_attendant(connection, pal.attendant, utc_now())
         if released:
-            self._on_release()
-        return self._shown(PalRow(pal, document, before.created_at))
+            self._house.wake()
+        return self._shown(replace(before, pal=pal, document=document))
 
     def delete(self, key: Asking, pal_id: str) -> Response:
         """Delete a PAL; what it was going to attend is cancelled, and its organizers are told."""
-        with self._engine.begin() as connection:
-            known = _known(connection, key.account, pal_id)
-            regrets.release(connection, known.pal, utc_now(), self._policy)
+        with self._house.engine.begin() as connection:
+            known = known_pal(connection, key.account, pal_id)
+            regrets.release(connection, known.pal, utc_now(), self._house.policy)
             store.remove_pal(connection, pal_id)
-        self._on_release()
+        self._house.wake()
         return Response(status_code=204)
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """A transaction; who comes second with a username is told so."""
         try:
-            with self._engine.begin() as connection:
+            with self._house.engine.begin() as connection:
                 yield connection
         except IntegrityError as error:
             raise invalid([_TAKEN]) from error
@@ -190,7 +176,7 @@ class Pals:
         layer = conferencing_of(document) if isinstance(document, dict) else None
         target = layer.get("target") if layer else None
         kind = target.get("kind") if isinstance(target, dict) else None
-        if kind not in targets() or kind in self._kinds:
+        if kind not in targets() or kind in self._house.kinds:
             return ()
         return [Fault("layers.conferencing.target", f"This gateway has no address for {kind} (setting targets).")]
 
@@ -210,16 +196,19 @@ class Pals:
         """The domain of an address: the account's, or that which a PAL of this name has, while mail is taken for it."""
         if own is not None and own.address.startswith(f"{username.lower()}@"):
             kept = domain_of(own.address)
-            if kept in self._domains:
+            if kept in self._house.domains:
                 return kept
-        return self._domains.of(key.account)
+        return self._house.domains.of(key.account)
 
     def _refuse(self, faults: Sequence[Fault]) -> None:
         if faults:
             raise invalid(faults_to_legacy(faults) if self._legacy else faults)
 
     def _shown(self, row: PalRow) -> dict[str, Any]:
-        address = {"conferencing_email": row.pal.address} if row.pal.address else {}
+        address = {}
+        if row.pal.address:
+            feed = self._house.feeds.url(row.pal.id, row.calendar_number)
+            address = {"conferencing_email": row.pal.address, "calendar_url": feed}
         shown = {"pal_id": row.pal.id, **row.document, "created_at": instant_text(row.created_at), **address}
         return to_legacy(shown) if self._legacy else shown
 
@@ -229,14 +218,6 @@ def _username(document: Any) -> str:
     layer = conferencing_of(document) if isinstance(document, dict) else None
     username = layer.get("username") if layer else None
     return username if isinstance(username, str) else ""
-
-
-def _known(connection: Connection, account: str, pal_id: str) -> PalRow:
-    # Ids are ours: what cannot be one is not asked for (PostgreSQL takes no NUL).
-    row = store.account_pal(connection, account, pal_id) if pal_id.isascii() and pal_id.isprintable() else None
-    if row is None:
-        raise Refused(404, "There is no such PAL.")
-    return row
 
 
 def _with(schema: Schema, required: Sequence[str], **properties: Schema) -> Schema:
@@ -252,7 +233,7 @@ _NEW_PAL: Final = {**_NEW, "required": ["default_face_id"]}
 _WHOLE: Final = _with(
     {**_NEW, "title": "Pal"},
     ["pal_id", "pal_name", "pipeline_mode", "created_at"],
-    **_strings("pal_id", "pal_name", "created_at", "conferencing_email"),
+    **_strings("pal_id", "pal_name", "created_at", "conferencing_email", "calendar_url"),
 )
 _PATCH: Final = {
     "type": "array",

@@ -60,6 +60,7 @@ ROUTES = [
     ("GET", "/v2/pals/p1"),
     ("PATCH", "/v2/pals/p1"),
     ("DELETE", "/v2/pals/p1"),
+    ("POST", "/v2/pals/p1/calendar-token"),
     ("POST", "/v2/personas"),
     ("DELETE", "/v2/personas/p1"),
     ("GET", "/v2/joins"),
@@ -230,8 +231,11 @@ def test_openapi_tells_of_every_route(served: Running) -> None:
         assert {"401", "403"} <= set(operation["responses"])
         assert ("404" in operation["responses"]) is ("{pal_id}" in path)
         assert "422" not in operation["responses"]
-        assert ("requestBody" in operation) is (method in ("POST", "PATCH"))
+        assert ("requestBody" in operation) is (method in ("POST", "PATCH") and not path.endswith("-token"))
         assert operation["security"]
+    feed = told["paths"]["/v2/personas/{pal_id}/calendar.ics"]["get"]
+    assert list(feed["responses"]["200"]["content"]) == ["text/calendar"]
+    assert "security" not in feed
     assert told["paths"]["/v2/pals"]["post"]["requestBody"]["content"]["application/json"]["schema"]["required"]
     new = told["paths"]["/v2/personas"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"persona_name", "default_replica_id", "layers"} <= set(new["properties"])

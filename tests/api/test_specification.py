@@ -80,6 +80,7 @@ def test_the_end_to_end_example(api: httpx.Client) -> None:
     assert set(said) == {"pal_id", "pal_name", "created_at", "conferencing_email"}
     assert (said["pal_name"], said["conferencing_email"]) == ("Anna", "acme-anna@invite.example.com")
     whole = api.get(f"/v2/pals/{said['pal_id']}").json()
+    assert f"/v2/pals/{said['pal_id']}/calendar.ics?token=" in whole.pop("calendar_url")
     assert whole == {**json.loads(END_TO_END), **said}
     assert api.delete(f"/v2/pals/{said['pal_id']}").status_code == 204
 

@@ -31,6 +31,7 @@ def _desk() -> None:
         sa.Column("face_id", sa.String, nullable=False),
         sa.Column("allowlist", sa.JSON, nullable=False),
         sa.Column("zone", sa.String),
+        sa.Column("calendar_number", sa.Integer, nullable=False),
         sa.Column("created_at", UtcDateTime, nullable=False),
     )
     op.create_index("pals_account", "pals", ["account", "created_at"])

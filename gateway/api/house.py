@@ -1,0 +1,24 @@
+"""What the resources of the API work with. A door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from gateway.domains import Domains
+from gateway.feed import Feeds
+from scheduler.joins import Policy
+
+
+@dataclass(frozen=True)
+class House:
+    """The store and the operator's settings, as far as resources ask for them."""
+
+    engine: Engine
+    domains: Domains  # of PALs' addresses
+    feeds: Feeds
+    kinds: frozenset[str]  # of targets that PALs can be sent to
+    policy: Policy
+    wake: Callable[[], None]  # called, from any thread, after something was written that is to be done
