@@ -23,6 +23,7 @@ from sqlalchemy import Engine
 from gateway import smtp, store
 from gateway.api.conversations import Conversations
 from gateway.api.house import House
+from gateway.api.mirror import Mirror
 from gateway.config import Settings
 from gateway.feed import Feeds
 from gateway.forwarding import Forwarding
@@ -102,16 +103,17 @@ class Gateway:
         self._http = self._make_http()
 
     def _make_http(self) -> Server:
+        links, platform = self.settings.desk().links, self.platforms[CONVERSATION]
         house = House(
             engine=self.engine,
             domains=self.settings.mail_domains(),
             feeds=self._feeds,
+            mirror=Mirror(self.engine, platform if self.settings.platform.mirror_pals else None),
             kinds=frozenset(self.platforms),
             policy=self.settings.scheduling(),
             wake=self._wake_from_thread,
         )
         app = make_app(house, self.callbacks)
-        links, platform = self.settings.desk().links, self.platforms[CONVERSATION]
         app.include_router(Conversations(self.engine, self._dispatcher, platform, links).router)
         if not self.settings.platform.base_url:
             app.include_router(Sandbox().router)

@@ -77,6 +77,7 @@ class PlatformSettings(_Section):
 
     base_url: str = ""
     api_key: str = "sandbox"
+    mirror_pals: bool = False
     joinable: tuple[str, ...] = ("google_meet",)
     jitsi_hosts: tuple[str, ...] = ()
 

@@ -265,6 +265,19 @@ def completed(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def without_conferencing(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A complete document as the conversation platform has it: the conferencing layer is ours."""
+    layers = {name: layer for name, layer in (document.get("layers") or {}).items() if name != "conferencing"}
+    rest = {name: value for name, value in document.items() if name != "layers"}
+    return {**rest, "layers": layers} if layers else rest
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The JSON Patch that makes one complete document the other at the platform; [] when they are the same there."""
+    found = jsonpatch.make_patch(without_conferencing(before), without_conferencing(after)).patch
+    return [dict(operation) for operation in found]
+
+
 def pal_of(pal_id: str, account: str, document: Mapping[str, Any], domain: str) -> Pal:
     """The PAL that a complete document describes."""
     layer = conferencing_of(document)

@@ -1,4 +1,4 @@
-"""A platform to try the gateway against: conversations with their callbacks, and meetings from scenarios. A door.
+"""A platform to try the gateway against: conversations with callbacks, meetings from scenarios, PALs. A door.
 
 Rules of this file: it answers as the specification's platform does, and forgets everything when it stops.
 """
@@ -6,22 +6,25 @@ Rules of this file: it answers as the specification's platform does, and forgets
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from secrets import token_hex
 from typing import Any
 
 import httpx
+import jsonpatch
 from fastapi import APIRouter, BackgroundTasks, Header, HTTPException
 
 from scheduler.clock import utc_now
 
 
 class Sandbox:
-    """The conversations of this process."""
+    """The conversations, meetings and PALs of this process."""
 
     def __init__(self) -> None:
         self.conversations: dict[str, dict[str, Any]] = {}
         self._by_key: dict[str, str] = {}
         self.meetings: dict[str, dict[str, Any]] = {}
+        self.pals: dict[str, dict[str, Any]] = {}
         self.router = APIRouter(prefix="/sandbox", include_in_schema=False)
         for method, path, route in (
             ("POST", "/v2/conversations", self.create),
@@ -29,6 +32,10 @@ class Sandbox:
             ("GET", "/v2/conversations/{conversation_id}", self.get),
             ("DELETE", "/v2/conversations/{conversation_id}", self.delete),
             ("POST", "/v2/conversations/{conversation_id}/end", self.end),
+            ("POST", "/v2/pals", self.create_pal),
+            ("GET", "/v2/pals/{pal_id}", self.get_pal),
+            ("PATCH", "/v2/pals/{pal_id}", self.patch_pal),
+            ("DELETE", "/v2/pals/{pal_id}", self.delete_pal),
             ("POST", "/meetings", self.meet),
             ("POST", "/meetings/dynamic", self.meet),
             ("GET", "/meetings/{meeting_id}", self.meeting),
@@ -83,6 +90,30 @@ class Sandbox:
     async def delete(self, conversation_id: str) -> dict[str, Any]:
         await self.get(conversation_id)
         del self.conversations[conversation_id]
+        return {}
+
+    async def create_pal(self, body: dict[str, Any], x_api_key: str = Header(default="")) -> dict[str, Any]:
+        if not x_api_key:
+            raise HTTPException(401, "Invalid access token")
+        pal_id = "p" + token_hex(6)
+        self.pals[pal_id] = {"pal_id": pal_id, **body, "created_at": utc_now().isoformat()}
+        return {name: self.pals[pal_id].get(name, "") for name in ("pal_id", "pal_name", "created_at")}
+
+    async def get_pal(self, pal_id: str) -> dict[str, Any]:
+        if pal_id not in self.pals:
+            raise HTTPException(404, "PAL not found")
+        return self.pals[pal_id]
+
+    async def patch_pal(self, pal_id: str, body: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        try:
+            self.pals[pal_id] = jsonpatch.apply_patch(await self.get_pal(pal_id), body)
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
+            raise HTTPException(400, "The patch cannot be applied") from error
+        return self.pals[pal_id]
+
+    async def delete_pal(self, pal_id: str) -> dict[str, Any]:
+        await self.get_pal(pal_id)
+        del self.pals[pal_id]
         return {}
 
     async def meet(self, body: dict[str, Any], authorization: str = Header(default="")) -> dict[str, Any]:

@@ -180,7 +180,7 @@ class Conversations:
         """What the platform says of conversations: most stand in its own list, the others are asked for."""
         newest = await self._platform.ask(Call("GET", PATH, params={"limit": NEWEST}))
         if isinstance(newest, Refused) or not newest.is_success:
-            raise _refusal(newest)
+            raise faults.of_platform(newest)
         listed = newest.body.get("data") if isinstance(newest.body, dict) else newest.body
         told = [one for one in listed or () if isinstance(one, dict)]
         known = {str(one.get("conversation_id")): one for one in told}
@@ -270,16 +270,7 @@ def _said(answer: Answer | Refused, shown: Any) -> Response:
     status = answer.status
     is_success = status is not None and 200 <= status < 300
     if status is None or status in (401, 403) or (answer.body is None and not is_success):
-        raise _refusal(answer)
+        raise faults.of_platform(answer)
     wait = {"Retry-After": str(int(answer.retry_after.total_seconds()))} if answer.retry_after is not None else {}
     # An empty success (204) has a body here, as described.
     return JSONResponse({} if shown is None else shown, 200 if shown is None else status, headers=wait)
-
-
-def _refusal(answer: Answer | Refused) -> faults.Refused:
-    if answer.status is None:
-        late = isinstance(answer, Refused) and "Timeout" in answer.detail
-        return faults.Refused(504 if late else 502, "The platform did not answer; please ask again.")
-    if answer.status in (401, 403):
-        return faults.Refused(502, "The platform does not take the gateway's key; its operator has to mend that.")
-    return faults.Refused(answer.status, f"The platform answered {answer.status}.")

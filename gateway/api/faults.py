@@ -16,6 +16,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from gateway.documents import Fault
 from scheduler.database import AWAY
+from scheduler.platform import Answer
+from scheduler.platform import Refused as Unanswered
 
 log = structlog.get_logger("http")
 
@@ -34,6 +36,16 @@ def invalid(faults: Sequence[Fault]) -> Refused:
     """400, with every fault named."""
     named = " ".join(f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in faults)
     return Refused(400, named, faults)
+
+
+def of_platform(answer: Answer | Unanswered) -> Refused:
+    """What a caller is told when the platform has no answer for them."""
+    if answer.status is None:
+        late = isinstance(answer, Unanswered) and "Timeout" in answer.detail
+        return Refused(504 if late else 502, "The platform did not answer; please ask again.")
+    if answer.status in (401, 403):
+        return Refused(502, "The platform does not take the gateway's key; its operator has to mend that.")
+    return Refused(answer.status, f"The platform answered {answer.status}.")
 
 
 def body(message: str, faults: Sequence[Fault] = ()) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from gateway.api.mirror import Mirror
 from gateway.domains import Domains
 from gateway.feed import Feeds
 from scheduler.joins import Policy
@@ -19,6 +20,7 @@ class House:
     engine: Engine
     domains: Domains  # of PALs' addresses
     feeds: Feeds
+    mirror: Mirror  # what the platform is told of PALs
     kinds: frozenset[str]  # of targets that PALs can be sent to
     policy: Policy
     wake: Callable[[], None]  # called, from any thread, after something was written that is to be done

@@ -26,6 +26,7 @@ from gateway.api.auth import Asking
 from gateway.api.faults import invalid
 from gateway.api.forms import JsonBody, Paged, Schema, described, known_pal, older, page, page_of, refusals, schema_of
 from gateway.api.house import House
+from gateway.api.mirror import changed_meanwhile
 from gateway.documents import (
     Fault,
     PalDocument,
@@ -39,7 +40,6 @@ from gateway.documents import (
     patched,
     to_legacy,
 )
-from gateway.intake import fresh_id
 from gateway.keys import Key
 from gateway.pals import Pal, username_fault
 from gateway.replay import instant_text
@@ -50,6 +50,7 @@ from scheduler.targets import targets
 _TAKEN: Final = Fault(
     "layers.conferencing.username", "This username is already taken; please choose a different username."
 )
+_DELETING: Final = (404, 409, 502, 504)
 
 
 class Created(BaseModel):
@@ -85,12 +86,14 @@ class Pals:
             described(self._named(schema_of(Created)), older(_NEW) if legacy else _NEW_PAL),
             400,
             413,
+            502,
+            504,
         )
         self._add("", "GET", self.list, described(page_of(whole)), 400)
         self._add("/check-username", "GET", self.check_username, described(schema_of(Availability)), 400)
         self._add("/{pal_id}", "GET", self.get, described(whole), 404)
-        self._add("/{pal_id}", "PATCH", self.patch, described(whole, _PATCH), 400, 404, 413)
-        self._add("/{pal_id}", "DELETE", self.delete, {}, 404, status_code=204, response_class=Response)
+        self._add("/{pal_id}", "PATCH", self.patch, described(whole, _PATCH), 400, 404, 409, 413, 502, 504)
+        self._add("/{pal_id}", "DELETE", self.delete, {}, *_DELETING, status_code=204, response_class=Response)
 
     def _add(self, path: str, method: str, route: Any, told: dict[str, Any], *statuses: int, **more: Any) -> None:
         documented = refusals(401, 403, 503, *statuses)
@@ -102,11 +105,12 @@ class Pals:
 
     def create(self, key: Asking, body: JsonBody) -> dict[str, Any]:
         """Create a PAL."""
-        document, pal_id, now = from_legacy(body), fresh_id("p"), utc_now()
+        document, now = from_legacy(body), utc_now()
         faults = faults_of(document, legacy=self._legacy)
-        with self._writing() as connection:
+        with self._house.engine.connect() as connection:
             self._refuse([*faults, *self._unreachable(document), *self._taken(connection, key, document)])
-            document = completed(document)
+        document = completed(document)
+        with self._house.mirror.created(document) as pal_id, self._writing() as connection:
             pal = pal_of(pal_id, key.account, document, self._house.domains.of(key.account))
             store.add_pal(connection, pal, now, document)
         shown = self._shown(PalRow(pal, document, now))
@@ -134,15 +138,11 @@ class Pals:
 
     def patch(self, key: Asking, pal_id: str, body: JsonBody) -> dict[str, Any]:
         """Change a PAL by a JSON Patch (RFC 6902): all of it, or nothing. Answers the PAL as it is then."""
-        with self._writing() as connection:
-            before = known_pal(connection, key.account, pal_id)
-            result = patched(before.document, operations_from_legacy(body))
-            if isinstance(result, list):
-                raise invalid(result)
-            # A PAL that was made without a face, under the older names, may go on without.
-            faults = faults_of(result, legacy=self._legacy or not before.pal.face_id)
-            self._refuse([*faults, *self._unreachable(result), *self._taken(connection, key, result, before.pal)])
-            document = completed(result)
+        operations = operations_from_legacy(body)
+        with self._changed_there(key, pal_id, operations) as there, self._writing() as connection:
+            before, document = self._result(connection, key, pal_id, operations)
+            if there is not None and there != before.document:
+                raise changed_meanwhile()
             pal = pal_of(pal_id, key.account, document, self._domain(key, _username(document), before.pal))
             store.save_pal(connection, pal, document)
             released = bool(before.pal.address and not pal.address)
@@ -154,14 +154,46 @@ class Pals:
             self._house.wake()
         return self._shown(replace(before, pal=pal, document=document))
 
+    @contextmanager
+    def _changed_there(self, key: Key, pal_id: str, operations: Any) -> Iterator[dict[str, Any] | None]:
+        """Where PALs are mirrored, a patch is done there first; the document that it was found good for, else None."""
+        if not self._house.mirror.is_on:
+            yield None
+            return
+        self._check_known(key, pal_id)
+        with self._house.mirror.alone(pal_id):
+            with self._house.engine.connect() as connection:
+                before, document = self._result(connection, key, pal_id, operations)
+            with self._house.mirror.patched(pal_id, before.document, document):
+                yield before.document
+
+    def _result(self, connection: Connection, key: Key, pal_id: str, operations: Any) -> tuple[PalRow, dict[str, Any]]:
+        """A PAL and what a patch makes of it, complete. Raises Refused."""
+        before = known_pal(connection, key.account, pal_id)
+        result = patched(before.document, operations)
+        if isinstance(result, list):
+            raise invalid(result)
+        # A PAL that was made without a face, under the older names, may go on without.
+        faults = faults_of(result, legacy=self._legacy or not before.pal.face_id)
+        self._refuse([*faults, *self._unreachable(result), *self._taken(connection, key, result, before.pal)])
+        return before, completed(result)
+
     def delete(self, key: Asking, pal_id: str) -> Response:
         """Delete a PAL; what it was going to attend is cancelled, and its organizers are told."""
-        with self._house.engine.begin() as connection:
-            known = known_pal(connection, key.account, pal_id)
-            regrets.release(connection, known.pal, utc_now(), self._house.policy)
-            store.remove_pal(connection, pal_id)
+        self._check_known(key, pal_id)
+        with self._house.mirror.alone(pal_id):
+            self._house.mirror.delete(pal_id)
+            with self._house.engine.begin() as connection:
+                known = known_pal(connection, key.account, pal_id)
+                regrets.release(connection, known.pal, utc_now(), self._house.policy)
+                store.remove_pal(connection, pal_id)
         self._house.wake()
         return Response(status_code=204)
+
+    def _check_known(self, key: Key, pal_id: str) -> None:
+        """Raise Refused for a PAL that is not the account's, before anybody is kept from it or asked about it."""
+        with self._house.engine.connect() as connection:
+            known_pal(connection, key.account, pal_id)
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
