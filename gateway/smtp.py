@@ -96,7 +96,8 @@ def factory(desk: Desk, domain: str, max_bytes: int) -> Any:
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket; port 0: any free one. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # Its protocol is named: asyncio sends without delay (TCP_NODELAY) only where it is, and each answer waited 40 ms.
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
