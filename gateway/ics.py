@@ -23,6 +23,7 @@ from scheduler.event import Length
 MAX_BYTES: Final = 512 * 1024  # a Google invitation is 3 kB, a year of overrides 300 kB
 MAX_COMPONENTS: Final = 1000
 MAX_LINES: Final = 20_000
+MAX_UID: Final = 1000  # bytes; RFC 7986 5.3 asks for 255, and PostgreSQL indexes no more than 2,700
 NO_END: Final = datetime(9999, 12, 1)  # an UNTIL past this stands for "never"; there is no calendar after it
 
 _FOLD: Final = re.compile(rb"(?:\r\n|\r|\n)[ \t]")
@@ -120,6 +121,8 @@ def read(data: bytes) -> tuple[Message, ...]:
             uid = event.text("UID").strip()
             if not uid:
                 raise Unreadable("an event has no UID")
+            if len(uid.encode()) > MAX_UID:
+                raise Unreadable(f"an event's UID is longer than {MAX_UID} bytes")
             by_uid.setdefault(uid, []).append(event)
         method = next(iter(methods), None) or None
         messages += [Message(uid, method, tuple(events), calendar) for uid, events in by_uid.items()]

@@ -132,7 +132,7 @@ class Intake:
         return played
 
     def _recipients(self, connection: Connection, addresses: Iterable[str]) -> list[Pal]:
-        found = (store.find_pal(connection, without_tag(address)) for address in addresses)
+        found = (store.find_pal(connection, without_tag(address), locked=True) for address in addresses)
         return list({pal.id: pal for pal in found if pal is not None}.values())
 
     def _play(
@@ -174,7 +174,7 @@ class Intake:
         decision = replace(decision, notes=(*message.notes, *decision.notes))
         if decision.event is not None:
             refill = refill_at(decision.event, now, self._desk.scheduling)
-            scheduler.store.save_event(connection, pal.attendant, decision.event, refill)
+            scheduler.store.save_event(connection, pal.attendant, decision.event, refill, is_new=known is None)
             scheduler.store.save_joins(connection, decision.joins, joins)
         return decision
 

@@ -27,7 +27,6 @@ from sqlalchemy import (
     Select,
     String,
     Table,
-    Text,
     case,
     delete,
     func,
@@ -47,11 +46,11 @@ from gateway.keys import Key
 from gateway.pals import Pal
 from gateway.reply import Reply
 from gateway.verdict import Verdict
-from scheduler.database import UtcDateTime, metadata
+from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.joins import Join
 
 HEAD: Final = "0001"  # the newest migration; a test compares it with the files
-_MIGRATION_LOCK: Final = 0x50414C31  # one process migrates, the others wait ("PAL1")
+_START_LOCK: Final = 0x50414C31  # of processes that start at once, one writes and the others wait ("PAL1")
 
 pals = Table(
     "pals",
@@ -126,7 +125,7 @@ outbox = Table(
     Column("partstat", String, nullable=False),
     Column("anew", Boolean, nullable=False),  # the organizer waits for it, also if it is the same as the last one
     Column("sender", String, nullable=False),
-    Column("recipient", String, nullable=False),
+    Column("recipient", Text, nullable=False),
     Column("raw", LargeBinary, nullable=False),
     Column("state", String, nullable=False),  # queued, sent, superseded, failed
     Column("created_at", UtcDateTime, nullable=False),
@@ -230,10 +229,15 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", "gateway:migrations")
     with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        _alone(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _alone(connection: Connection) -> None:
+    """Let no other process that starts go on before this transaction ends; SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _START_LOCK})
 
 
 def _at_head(engine: Engine) -> bool:
@@ -394,9 +398,10 @@ def _key(row: Row[Any]) -> Key:
     return Key(**{**row._mapping, "networks": tuple(row.networks)})
 
 
-def find_pal(connection: Connection, address: str) -> Pal | None:
-    """The PAL with a comparable address (no +tag)."""
-    row = connection.execute(select(pals).where(pals.c.address == address)).first()
+def find_pal(connection: Connection, address: str, *, locked: bool = False) -> Pal | None:
+    """The PAL with a comparable address (no +tag); `locked`: it stays as it is until the transaction ends."""
+    query = select(pals).where(pals.c.address == address)
+    row = connection.execute(query.with_for_update(read=True) if locked else query).first()
     return _pal(row) if row is not None else None
 
 
@@ -604,6 +609,7 @@ def next_letter(connection: Connection) -> datetime | None:
 
 def remember(connection: Connection, name: str, value: bytes) -> bytes | None:
     """Keep a value of this installation; what it was before, None when there was none."""
+    _alone(connection)
     known = connection.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar()
     if known is None:
         connection.execute(insert(secrets).values(name=name, value=value))
@@ -620,6 +626,7 @@ def follow_zone_data(connection: Connection, version: str, now: datetime) -> int
 
 def secret(connection: Connection, name: str, fresh: bytes) -> bytes:
     """A secret of this installation, `fresh` if it had none yet."""
+    _alone(connection)
     known = connection.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar()
     if known is not None:
         return bytes(known)

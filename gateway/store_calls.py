@@ -24,7 +24,6 @@ from sqlalchemy import (
     Select,
     String,
     Table,
-    Text,
     func,
     insert,
     null,
@@ -35,7 +34,7 @@ from sqlalchemy import (
 )
 
 from gateway.store import Mark, Page, page_of_rows, pals
-from scheduler.database import UtcDateTime, metadata
+from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.joins import order_parts
 from scheduler.store import joins
 
@@ -49,7 +48,7 @@ conversations = Table(
     Column("key", Text),  # the caller's Idempotency-Key while it counts
     Column("digest", String, nullable=False),  # of the request, so that a key is not used for another one
     Column("callback_url", Text, nullable=False),
-    Column("conversation_id", String),
+    Column("conversation_id", Text),
     Column("answer", JSON),  # what was answered to it
     Column("created_at", UtcDateTime, nullable=False),
     Index("conversations_key", "account", "key", unique=True),

@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI, HTTPException, Request
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 import scheduler.store
 from gateway import __version__, store, store_calls
@@ -114,7 +114,10 @@ def _add_callbacks(app: FastAPI, house: House, callbacks: Callbacks) -> None:
                     ),
                 )
 
-        is_new, has_moved = await asyncio.to_thread(write)
+        try:
+            is_new, has_moved = await asyncio.to_thread(write)
+        except IntegrityError:  # the same callback twice at once: the other one wrote it down
+            return {"status": "noted"}
         if has_moved:
             log.info(f"join {said.state}", join=order_id, **({"reason": said.reason} if said.reason else {}))
         if is_new or has_moved:

@@ -4,15 +4,18 @@ Rules of this file:
 - SQLite: WAL, synchronous=FULL (250 means committed, also when the power goes), and every transaction begins
   IMMEDIATE: the driver's default mode loses updates silently.
 - An instant is stored as UTC and comes back aware; a naive datetime is refused.
+- What others wrote is stored as `Text`: PostgreSQL takes no NUL, and neither store half of a surrogate pair.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import sqlalchemy
 from sqlalchemy import DateTime, Engine, MetaData, create_engine, event
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -22,6 +25,8 @@ from sqlalchemy.types import TypeDecorator
 
 BUSY_SECONDS: Final = 10  # how long a SQLite writer waits for another before it answers "locked"
 _WAL_TRIES: Final = 50  # two processes that switch to WAL at once: one is told "locked" and asks again
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 # Both rooms describe their tables in it, so one migration history holds them all.
 metadata = MetaData()
@@ -45,6 +50,16 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Text(TypeDecorator[str]):
+    """A str of any characters; those that a store does not take become U+FFFD."""
+
+    impl = sqlalchemy.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value) if value is not None else None
 
 
 def connect(url: str) -> Engine:

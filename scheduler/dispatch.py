@@ -39,7 +39,7 @@ def plan_further(connection: Connection, now: datetime, policy: Policy, limit: i
     for attendant, event in events:
         existing = store.load_joins(connection, attendant.pal_id, event.uid)
         store.save_joins(connection, plan(event, existing, attendant, now, policy), existing)
-        store.save_event(connection, attendant, event, refill_at(event, now, policy))
+        store.save_event(connection, attendant, event, refill_at(event, now, policy), is_new=False)
     return len(events)
 
 

@@ -25,7 +25,6 @@ from sqlalchemy import (
     Row,
     String,
     Table,
-    Text,
     case,
     exists,
     func,
@@ -35,7 +34,7 @@ from sqlalchemy import (
     update,
 )
 
-from scheduler.database import UtcDateTime, metadata
+from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.event import Event
 from scheduler.joins import LIVE, SENT, Join, JoinState, order_parts
 from scheduler.request import Attendant
@@ -71,7 +70,7 @@ joins = Table(
     Column("wake_at", UtcDateTime),  # when something is to be done for it; NULL: nothing
     Column("attempt", Integer, nullable=False),
     Column("owner", String),
-    Column("conversation_id", String),
+    Column("conversation_id", Text),
     Column("request", JSON, nullable=False),
     Column("room", JSON, nullable=False),
     Column("entry", Integer, nullable=False),
@@ -113,19 +112,23 @@ def _attendant_codec() -> TypeAdapter[Attendant]:
     return TypeAdapter(Attendant)
 
 
-def save_event(connection: Connection, attendant: Attendant, event: Event, refill_at: datetime | None) -> None:
-    """Write an event of a PAL; two processes that write a new one at once: the second fails with IntegrityError."""
+def save_event(
+    connection: Connection, attendant: Attendant, event: Event, refill_at: datetime | None, *, is_new: bool
+) -> None:
+    """Write an event of a PAL. `is_new`: it was not there when it was loaded; IntegrityError when it is by now.
+
+    Written over, what another process has decided meanwhile would be lost.
+    """
+    key = {"pal_id": attendant.pal_id, "uid": event.uid}
     values = {
         "event": _event_codec().dump_python(event, mode="json"),
         "attendant": _attendant_codec().dump_python(attendant, mode="json"),
         "refill_at": refill_at,
     }
-    pal_id = attendant.pal_id
-    changed = connection.execute(
-        update(events).where(events.c.pal_id == pal_id, events.c.uid == event.uid).values(values)
-    )
-    if changed.rowcount == 0:
-        connection.execute(insert(events).values(pal_id=pal_id, uid=event.uid, **values))
+    if is_new:
+        connection.execute(insert(events).values(**key, **values))
+    else:
+        connection.execute(update(events).filter_by(**key).values(values))
 
 
 def change_attendant(connection: Connection, attendant: Attendant, now: datetime) -> int:

@@ -66,7 +66,7 @@ def change_law(engine: Engine, zone: str) -> None:
         assert event.master is not None
         moved = tuple(replace(one, zone=Zone(zone)) for one in event.overrides)
         renamed: Event = replace(event, master=replace(event.master, zone=Zone(zone)), overrides=moved)
-        scheduler.store.save_event(connection, ANNA.attendant, renamed, None)
+        scheduler.store.save_event(connection, ANNA.attendant, renamed, None, is_new=False)
 
 
 def plan(engine: Engine, at: datetime = NOW + HOUR) -> int:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from typing import NoReturn
 
 import pytest
 
+from tests.conftest import not_here
 from tests.peers.eds.client import Eds, Missing, session
-
-
-def not_here(reason: str) -> NoReturn:
-    """Skips a test whose peer is not installed; on CI, where install.sh has run, that is a failure."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{reason} (tests/peers/install.sh installs it)")
-    pytest.skip(f"{reason} (tests/peers/install.sh installs it)")
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +24,6 @@ def eds_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Eds | str]
 def eds(eds_session: Eds | str) -> Eds:
     """EDS with an empty calendar."""
     if isinstance(eds_session, str):
-        not_here(f"EDS: {eds_session}")
+        not_here(f"EDS: {eds_session} (tests/peers/install.sh installs it)")
     eds_session.reset()
     return eds_session

@@ -125,7 +125,7 @@ class Bench:
         event = Event(uid, "alex@acme.example", master=component)
         early = START - timedelta(hours=1)
         with self.engine.begin() as connection:
-            store.save_event(connection, Attendant("p1", "f1"), event, refill_at(event, early, Policy()))
+            store.save_event(connection, Attendant("p1", "f1"), event, refill_at(event, early, Policy()), is_new=True)
             store.save_joins(connection, plan(event, (), Attendant("p1", "f1"), early, Policy()), ())
 
     def drop(self, uid: str) -> None:

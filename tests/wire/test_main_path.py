@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import smtplib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -18,11 +19,12 @@ import pytest
 from structlog.testing import capture_logs
 
 import scheduler.store
-from gateway import store
+from gateway import store, store_calls
 from gateway.app import Gateway
 from gateway.config import Settings
 from gateway.demo import invitation
 from gateway.pals import Pal, pal_id
+from gateway.smtp import listen
 from scheduler.clock import utc_now
 from scheduler.joins import Join, JoinState
 
@@ -89,9 +91,9 @@ async def conversations(gateway: Gateway) -> list[dict[str, Any]]:
     return list(answer.json()["data"])
 
 
-def test_from_data_to_the_post_and_the_callback(tmp_path: Path) -> None:
+def test_from_data_to_the_post_and_the_callback(tmp_path: Path, store_url: str) -> None:
     async def path() -> None:
-        async with running(settings_for(tmp_path)) as gateway:
+        async with running(settings_for(tmp_path, store={"url": store_url})) as gateway:
             _, raw = invitation(ANNA, utc_now())
             await asyncio.to_thread(send, gateway, raw)
             # 250 was said: everything is written down already.
@@ -121,9 +123,9 @@ def test_from_data_to_the_post_and_the_callback(tmp_path: Path) -> None:
     asyncio.run(path())
 
 
-def test_a_cancelled_call_is_ended_at_the_platform(tmp_path: Path) -> None:
+def test_a_cancelled_call_is_ended_at_the_platform(tmp_path: Path, store_url: str) -> None:
     async def path() -> None:
-        async with running(settings_for(tmp_path)) as gateway:
+        async with running(settings_for(tmp_path, store={"url": store_url})) as gateway:
             _, raw = invitation(ANNA, utc_now())
             await asyncio.to_thread(send, gateway, raw)
             await until(lambda: conversations(gateway))
@@ -248,9 +250,9 @@ def test_what_was_planned_is_still_there_after_a_restart(tmp_path: Path) -> None
     asyncio.run(path())
 
 
-def test_callbacks_are_believed_only_on_their_signed_path(tmp_path: Path) -> None:
+def test_callbacks_are_believed_only_on_their_signed_path(tmp_path: Path, store_url: str) -> None:
     async def path() -> None:
-        async with running(settings_for(tmp_path)) as gateway:
+        async with running(settings_for(tmp_path, store={"url": store_url})) as gateway:
             _, raw = invitation(ANNA, utc_now() + timedelta(days=1))
             await asyncio.to_thread(send, gateway, raw)
             (join,) = await joins_of(gateway)
@@ -260,12 +262,15 @@ def test_callbacks_are_believed_only_on_their_signed_path(tmp_path: Path) -> Non
                 forged = await client.post(good[:-1] + ("0" if good[-1] != "0" else "1"), json=body)
                 early = await client.post(good, json=body)
                 noted = await client.post(good, json={"event_type": "application.transcription_ready"})
+                ids = ("\x00", "\ud800", 1)
+                odd = [await client.post(good, content=json.dumps({**body, "conversation_id": one})) for one in ids]
                 broken = await client.post(good, content=b"not json")
                 huge = await client.post(good, content=b"x" * (5 * 1024 * 1024))
                 health = [
                     await client.get(f"http://127.0.0.1:{gateway.http_port}/{name}") for name in ("healthz", "readyz")
                 ]
             assert (forged.status_code, early.status_code, noted.status_code) == (404, 200, 200)
+            assert {one.status_code for one in odd} == {200}
             assert (broken.status_code, huge.status_code) == (400, 413)
             assert len(huge.content) < 200
             assert [one.status_code for one in health] == [200, 200]
@@ -274,3 +279,60 @@ def test_callbacks_are_believed_only_on_their_signed_path(tmp_path: Path) -> Non
             assert json.loads(early.text) == {"status": "noted"}
 
     asyncio.run(path())
+
+
+def test_the_same_callback_at_once_is_heard_once(tmp_path: Path, store_url: str) -> None:
+    async def path() -> None:
+        async with running(settings_for(tmp_path, store={"url": store_url})) as gateway:
+            url, raw = gateway.callbacks.url("j1"), b'{"event_type": "system.shutdown"}'
+
+            def post() -> int:
+                return httpx.post(url, content=raw, timeout=PATIENCE).status_code
+
+            with gateway.engine.begin() as connection:
+                assert store_calls.note(connection, "j1", "system.shutdown", raw, utc_now())
+                answered = asyncio.create_task(asyncio.to_thread(post))
+
+                async def waits() -> bool:  # for this transaction
+                    locks = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                    return bool(connection.exec_driver_sql(locks).scalar())
+
+                if connection.dialect.name == "postgresql":
+                    await until(waits)
+            assert await answered == 200
+
+    asyncio.run(path())
+
+
+def test_connections_that_the_store_ends_are_made_anew(tmp_path: Path, store_url: str) -> None:
+    if store_url.startswith("sqlite"):
+        pytest.skip("SQLite has no server that could end them")
+    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+
+    async def path() -> None:
+        async with running(settings_for(tmp_path, store={"url": store_url})) as gateway:
+            with gateway.engine.begin() as connection:
+                connection.exec_driver_sql(f"{others} AND datname = current_database()")
+            _, raw = invitation(ANNA, utc_now())
+            await asyncio.to_thread(send, gateway, raw)
+            await until(lambda: conversations(gateway))
+
+    asyncio.run(path())
+
+
+def test_answers_are_sent_without_delay() -> None:
+    """A server that waits to fill its packets (Nagle) takes 40 ms for each answer."""
+
+    async def nodelay() -> int:
+        accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+        serve = lambda _, writer: accepted.set_result(writer)  # noqa: E731
+        async with await asyncio.start_server(serve, sock=listen("127.0.0.1", 0)) as server:
+            _, asking = await asyncio.open_connection(*server.sockets[0].getsockname())
+            answering = await accepted
+            found = int(answering.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            for writer in (asking, answering):
+                writer.close()
+                await writer.wait_closed()
+        return found
+
+    assert asyncio.run(nodelay()) == 1

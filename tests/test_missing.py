@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.peers.conftest import not_here
+from tests.conftest import not_here
 
 
 def test_elsewhere_it_skips(monkeypatch: pytest.MonkeyPatch) -> None:

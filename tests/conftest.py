@@ -1,0 +1,47 @@
+"""Fixtures for all tests: the two stores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NoReturn
+
+import pytest
+
+from tests.postgres import Missing, Postgres, running
+
+STORES: Final = ("sqlite", "postgresql")
+
+
+def not_here(reason: str) -> NoReturn:
+    """Skips a test whose peer is not installed; on CI, where everything is, that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres | str]:
+    """PostgreSQL, or the reason why it is not here."""
+    try:
+        with running() as server:
+            yield server
+    except Missing as missing:
+        yield str(missing)
+
+
+def empty_store(request: pytest.FixtureRequest, folder: Path) -> str:
+    """The URL of a new store of the kind that a fixture is asked for (one of STORES)."""
+    if request.param == "sqlite":
+        return f"sqlite:///{folder}/gateway.db"
+    server = request.getfixturevalue("postgres")
+    if isinstance(server, str):
+        not_here(server)
+    return str(server.database())
+
+
+@pytest.fixture(params=STORES)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store of each kind, by its URL."""
+    return empty_store(request, tmp_path)
