@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup run demo test check samples lock clean
+.PHONY: setup run demo test check contract samples lock clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)  ## the virtual environment .venv, from the hashed lock
@@ -30,6 +30,9 @@ check: setup  ## what CI runs: lint, format, types, tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest
+
+contract: setup  ## the HTTP API against what OpenAPI tells of it, for some minutes, with other requests each time
+	@CONTRACT_EXAMPLES=$${CONTRACT_EXAMPLES:-200} CONTRACT_SEED=$${CONTRACT_SEED:-$$(date +%s)} $(BIN)/python -m pytest tests/api/test_contract.py
 
 samples: setup  ## play samples/ again and show what differs from the .expect files
 	@$(BIN)/python -m tests.samples

@@ -53,6 +53,12 @@ def body(message: str, faults: Sequence[Fault] = ()) -> dict[str, Any]:
     return {"message": message, "errors": [{"field": one.field, "message": one.message} for one in faults]}
 
 
+def _methods(request: Request) -> list[str]:
+    """The methods that OpenAPI tells of the path of a request."""
+    path = getattr(request.scope.get("route"), "path", "")
+    return sorted(method.upper() for method in request.app.openapi()["paths"].get(path, ()))
+
+
 def install(app: FastAPI) -> None:
     """Answer every fault of an application in this form."""
 
@@ -68,7 +74,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse(body(str(error.detail)), error.status_code, headers=error.headers)
+        # Starlette names the methods of one route; the path may have several (RFC 9110 15.5.6 wants all).
+        methods = _methods(request) if error.status_code == 405 else ()
+        headers = {"Allow": ", ".join(methods)} if methods else error.headers
+        return JSONResponse(body(str(error.detail)), error.status_code, headers=headers)
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> JSONResponse:

@@ -19,6 +19,7 @@ from gateway.config import Settings
 from gateway.intake import fresh_id
 from gateway.keys import Key, digest
 from scheduler.clock import utc_now
+from tests.conftest import STORES, empty_store
 from tests.wire.test_main_path import running, settings_for
 
 _NUMBERS = count(1)
@@ -81,10 +82,11 @@ def serving(settings: Settings) -> Iterator[Running]:
         loop.close()
 
 
-@pytest.fixture(scope="package")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One gateway for all tests of the API, and no longer: others measure what their process spends."""
-    with serving(settings_for(tmp_path_factory.mktemp("api"), domains=WHITE_LABEL)) as found:
+@pytest.fixture(scope="package", params=STORES)
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One gateway on each store for all tests of the API, and no longer: others measure what their process spends."""
+    folder = tmp_path_factory.mktemp("api")
+    with serving(settings_for(folder, store={"url": empty_store(request, folder)}, domains=WHITE_LABEL)) as found:
         yield found
 
 

@@ -112,6 +112,23 @@ def test_a_slash_at_the_end_is_no_other_path(api: httpx.Client) -> None:
     assert api.get("/v2/pals/").json()["total_count"] == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v2/pals", "GET, POST"),
+        ("/v2/personas/p1/", "DELETE, GET, PATCH"),
+        ("/v2/conversations/c1", "DELETE, GET"),
+        ("/v2/pals/check-username", "GET"),
+        ("/v2/joins", "GET"),
+        ("/healthz", "GET"),
+    ],
+)
+def test_a_method_that_is_not_there_is_told_which_are(api: httpx.Client, path: str, allowed: str) -> None:
+    answer = api.put(path)
+    refused(answer, 405)
+    assert answer.headers["allow"] == allowed
+
+
 def test_pages_go_on_where_the_last_one_ended(api: httpx.Client) -> None:
     ids = [created(api, document(pal_name=f"Ada {number}"))["pal_id"] for number in range(5)]
     seen: list[str] = []
