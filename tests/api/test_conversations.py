@@ -96,10 +96,12 @@ def elsewhere() -> Iterator[Elsewhere]:
 
 
 @pytest.fixture
-def with_platform(elsewhere: Elsewhere, tmp_path: Path) -> Iterator[tuple[Elsewhere, httpx.Client]]:
+def with_platform(elsewhere: Elsewhere, tmp_path: Path, store_url: str) -> Iterator[tuple[Elsewhere, httpx.Client]]:
     """A gateway whose platform is `elsewhere`, and a client of it."""
     platform = {"base_url": elsewhere.url, "api_key": "upstream"}
-    with serving(settings_for(tmp_path, platform=platform, callbacks={"private_networks": ["127.0.0.0/8"]})) as served:
+    loopback = {"private_networks": ["127.0.0.0/8"]}
+    settings = settings_for(tmp_path, platform=platform, callbacks=loopback, store={"url": store_url})
+    with serving(settings) as served:
         elsewhere.answers["POST", PATH] = [(200, {"conversation_id": "c1", "status": "active"})]
         yield elsewhere, served.client(served.key("acme"))
 
