@@ -53,7 +53,7 @@ def _decline_event(connection: Connection, pal: Pal, uid: str, now: datetime, po
     if event is None or not promises:
         return
     take_back(connection, pal, event, promises, Reason.PAL_REMOVED, now)
-    scheduler.store.save_event(connection, pal.attendant, taken_back(event, promises), None)
+    scheduler.store.save_event(connection, pal.attendant, taken_back(event, promises), None, is_new=False)
 
 
 def take_back(

@@ -378,10 +378,9 @@ class TestEnding:
         answer = api.post(f"{path}/end") if how == "end" else api.delete(path)
         assert answer.status_code == 200
         (join,) = joins(api)
-        assert (join["state"], join["reason"]) == (
-            "ended",
-            {"end": "ended-over-the-api", "delete": "deleted-over-the-api"}[how],
-        )
+        ours = {"end": "ended-over-the-api", "delete": "deleted-over-the-api"}[how]
+        # The platform's own word may be here first.
+        assert (join["state"], join["reason"] in (ours, "end_conversation_endpoint_hit")) == ("ended", True)
         there = api.get(path)
         assert (there.json().get("status") if how == "end" else there.status_code) == ("ended" if how == "end" else 404)
 
