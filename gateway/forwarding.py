@@ -69,4 +69,4 @@ class Forwarding(Worker[Callback]):
         fate = {"sent": "passed on", "queued": "not taken", "failed": "given up"}[state] if ours else "lost to another"
         say = log.info if state == "sent" else log.warning
         more = {"error": posted.error} if posted.error else {}
-        say(f"callback {fate}", join=callback.join_id, event=callback.event_type, **more)
+        say(f"callback {fate}", join=callback.join_id, event_type=callback.event_type, **more)

@@ -295,6 +295,9 @@ def observe(
     possible = SENT | {JoinState.LEAVING}
     if state is JoinState.JOINED:
         possible -= {JoinState.LEAVING}
+    # Locked first: who waited for a row sees it anew, but not what its sub-selects say (PostgreSQL).
+    concerned = (joins.c.id == join_id) | ((joins.c.conversation_id == conversation_id) & (conversation_id != ""))
+    connection.execute(select(joins.c.id).where(concerned).order_by(joins.c.id).with_for_update())
     this = (joins.c.id == join_id) & (joins.c.entry == entry) & joins.c.conversation_id.is_(None)
     if conversation_id:
         known = select(joins.c.id).where(joins.c.id == join_id, joins.c.conversation_id == conversation_id)

@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Engine, MetaData, Table, insert, inspect, select
 from sqlalchemy.exc import StatementError
 
+import gateway.app  # noqa: F401  every table
 from gateway import store
 from scheduler.database import Text, UtcDateTime, metadata
 from tests.store.conftest import Connect

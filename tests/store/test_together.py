@@ -162,3 +162,26 @@ def test_mails_with_anything_in_them_are_decided(engine: Engine) -> None:
     long = raw.replace(b"UID:", b"UID:" + token_hex(10_000).encode())
     (played,) = desk.take(Incoming("long", long, "", (ANNA,)), NOW)
     assert (played.decision.verdict, played.decision.reason) == ("ignored", "unreadable")
+
+
+def test_a_callback_while_the_order_is_written_down_counts(engine: Engine, process: Connect) -> None:
+    if engine.dialect.name == "sqlite":
+        pytest.skip(ONE_WRITER)
+    with engine.begin() as connection:
+        scheduler.store.save_joins(connection, [planned(1)], ())
+        (join,) = scheduler.store.claim(connection, NOW, "us", LEASE, 1)
+    callee = process()
+
+    def joined() -> bool:
+        with callee.begin() as connection:
+            return scheduler.store.observe(connection, join.id, JoinState.JOINED, now=NOW, conversation_id="c1")
+
+    with ThreadPoolExecutor(1) as threads:
+        with engine.begin() as connection:
+            assert scheduler.store.settle(connection, join, state=JoinState.STARTED, conversation_id="c1")
+            said = threads.submit(joined)
+            while not said.done() and not waits(connection):
+                pass
+        assert said.result()
+    with engine.connect() as connection:
+        assert [one.state for one in scheduler.store.find_joins(connection)] == [JoinState.JOINED]
