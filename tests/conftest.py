@@ -38,7 +38,7 @@ def empty_store(request: pytest.FixtureRequest, folder: Path) -> str:
     server = request.getfixturevalue("postgres")
     if isinstance(server, str):
         not_here(server)
-    return str(server.database())
+    return str(server.store())
 
 
 @pytest.fixture(params=STORES)
