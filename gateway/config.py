@@ -8,12 +8,14 @@ Rules of this file:
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import tomllib
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
@@ -46,6 +48,20 @@ Domain = Annotated[str, AfterValidator(_domain)]
 Account = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
+def _address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = not text or (parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise PydanticCustomError("address", "Write an http or https address")
+    return text
+
+
+HttpAddress = Annotated[str, AfterValidator(_address)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,13 +85,13 @@ class Http(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
-    public_url: str = ""
+    public_url: HttpAddress = ""
 
 
 class PlatformSettings(_Section):
     """The conversation API. Without a base_url the built-in sandbox answers."""
 
-    base_url: str = ""
+    base_url: HttpAddress = ""
     api_key: str = "sandbox"
     mirror_pals: bool = False
     joinable: tuple[str, ...] = ("google_meet",)
@@ -85,7 +101,7 @@ class PlatformSettings(_Section):
 class TargetSettings(_Section):
     """Another place that PALs can be sent to (scheduler.targets)."""
 
-    base_url: str = Field(min_length=1)
+    base_url: HttpAddress = Field(min_length=1)
     api_key: str = ""
 
 
@@ -199,6 +215,8 @@ def load(path: Path | None = None) -> Settings:
         settings = Settings(**values)
     except ValidationError as error:
         raise BadConfig(_sentence(error)) from error
+    if settings.platform.mirror_pals and not settings.platform.base_url:
+        raise BadConfig("platform.mirror_pals: there is nothing to mirror PALs at without platform.base_url.")
     _check_known("platform.joinable", "a platform", settings.platform.joinable, [one.name for one in PLATFORMS])
     _check_known("targets", "a further target", settings.targets, sorted(targets().keys() - {CONVERSATION}))
     return settings
@@ -234,6 +252,27 @@ def _check_environment() -> None:
     for name in os.environ:
         if name.startswith(PREFIX) and name.upper() not in known and not name.upper().startswith(tables):
             raise BadConfig(f"{name} is not a setting{_nearest(name, sorted(known))}.")
+        if name.upper() in _composed():
+            _check_json(name, os.environ[name])
+
+
+def _composed() -> Iterator[str]:
+    """The variables that hold more than one value: lists, tables, whole sections."""
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            yield PREFIX + name.upper()
+            inner = section.model_fields.items()
+            yield from (f"{PREFIX}{name}__{one}".upper() for one, kept in inner if get_origin(kept.annotation) is tuple)
+        elif get_origin(section) is dict:
+            yield PREFIX + name.upper()
+
+
+def _check_json(name: str, text: str) -> None:
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise BadConfig(f'{name} is written as JSON, for example ["a", "b"] or {{"a": "b"}}, not {text!r}.') from error
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Annotated, Any, Final, Literal, NoReturn
@@ -20,7 +21,7 @@ import jsonpointer
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
-from gateway.pals import Pal, allowlist_fault, username_fault
+from gateway.pals import MAX_ENTRIES, Pal, allowlist_fault, username_fault
 from scheduler.targets import option_faults
 from scheduler.zones import iana_names
 
@@ -29,6 +30,8 @@ MAX_DEPTH: Final = 64
 MAX_FAULTS: Final = 100  # that are named at once
 MAX_OPERATIONS: Final = 100
 MAX_COPIES: Final = 5  # `copy` of a growing part doubles it each time
+
+SECONDS: Final = ("max_call_duration", "participant_absent_timeout", "participant_left_timeout")
 
 # Today's name -> the name of the older API.
 LEGACY_NAMES: Final = {
@@ -188,32 +191,76 @@ def _conferencing(document: dict[str, Any]) -> Iterator[Fault]:
     elif isinstance(username, str) and (fault := username_fault(username)):
         yield Fault(where + "username", fault)
     if isinstance(allowlist, list) and all(isinstance(one, str) for one in allowlist):
-        refused = allowlist_fault(tuple(allowlist))
-        if refused is not None:
-            yield Fault(where + "allowlist", refused)
+        yield from (Fault(where + name, fault) for name, fault in _allowlist_faults(allowlist))
+    yield from property_faults(layer.get("properties"), where)
     if isinstance(layer.get("target"), dict):
         yield from (Fault(where + "target", fault) for fault in option_faults(layer["target"]))
     if isinstance(zone, str) and zone not in iana_names():
         yield Fault(where + "time_zone", "That is not an IANA time zone; write one like Europe/Berlin.")
 
 
-def patched(document: dict[str, Any], operations: Any) -> dict[str, Any] | list[Fault]:
+def _allowlist_faults(entries: list[str]) -> Iterator[tuple[str, str]]:
+    if len(entries) > MAX_ENTRIES:
+        yield "allowlist", f"An allowlist has at most {MAX_ENTRIES} entries."
+        return
+    for number, entry in enumerate(entries):
+        fault = allowlist_fault((entry,))
+        if fault is not None:
+            yield f"allowlist.{number}", fault
+
+
+def property_faults(properties: Any, where: str) -> Iterator[Fault]:
+    """What the platform would refuse when the meeting begins, after the invitation was accepted."""
+    for name in SECONDS:
+        value = properties.get(name, 1) if isinstance(properties, dict) else 1
+        if type(value) is not int or value < 1:
+            yield Fault(f"{where}properties.{name}", "It is a number of seconds, 1 or more.")
+
+
+def patched(
+    document: dict[str, Any], operations: Any, fixed: Mapping[str, Any] | None = None
+) -> dict[str, Any] | list[Fault]:
     """The document after a JSON Patch (RFC 6902), or what is wrong with the patch. The document is not changed.
 
-    Every layer counts as there, so that a username can be added to a PAL that has no conferencing yet.
+    What is added to a layer that is not there makes it, so that a username can be given to a PAL without conferencing.
+    `fixed`: members that are shown beside the document; they can be tested, and not changed.
     """
     faults = _patch_faults(operations)
     if faults:
         return faults
-    layers = document.get("layers") or {}
-    start = {**document, "layers": {**_EMPTY_LAYERS, **{name: one for name, one in layers.items() if one is not None}}}
-    try:
-        result = jsonpatch.apply_patch(start, operations)
-    except _NOT_APPLICABLE as error:
-        return [Fault("", f"The patch cannot be applied: {str(error)[:200].encode('ascii', 'replace').decode()}.")]
+    fixed = fixed or {}
+    result: Any = deepcopy({**document, **fixed})
+    for number, operation in enumerate(operations):
+        result = _after(result, operation)
+        if isinstance(result, str):
+            return [Fault(str(number), f"The operation {number} (counted from 0) cannot be applied: {result}")]
     if not isinstance(result, dict):
         return [Fault("", "The patch leaves no JSON object.")]
-    return _pruned(result, layers)
+    changed = [name for name, value in fixed.items() if result.pop(name, value) != value]
+    return [Fault(name, "It cannot be changed.") for name in changed] or result
+
+
+def _after(document: Any, operation: dict[str, Any]) -> Any | str:
+    """The document after one operation, or a sentence; the document is used up."""
+    if operation.get("op") in ("add", "copy", "move"):
+        _make_room(document, operation.get("path"))
+    try:
+        return jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
+    except jsonpatch.JsonPatchTestFailed:
+        return "what it tests is not so."
+    except jsonpatch.InvalidJsonPatch:
+        return "it is no operation of RFC 6902."
+    except _NOT_APPLICABLE:
+        return "there is nothing at its path."
+
+
+def _make_room(document: Any, path: Any) -> None:
+    tokens = path.split("/")[1:] if isinstance(path, str) else []
+    if len(tokens) < 2 or tokens[0] != "layers" or not isinstance(document, dict):
+        return
+    layers = document.setdefault("layers", {})
+    if len(tokens) > 2 and tokens[1] in Layers.model_fields and isinstance(layers, dict) and not layers.get(tokens[1]):
+        layers[tokens[1]] = {}
 
 
 # jsonpatch raises what it meets; RecursionError: a copy of what the patch itself nested too deeply.
@@ -221,10 +268,6 @@ _NOT_APPLICABLE: Final = (
     jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, ValueError, LookupError, AttributeError,
     RecursionError,
 )  # fmt: skip
-# What a patch finds where a layer is not there.
-_EMPTY_LAYERS: Final[dict[str, Any]] = {
-    name: {"allowlist": []} if name == "conferencing" else {} for name in Layers.model_fields
-}
 
 
 def _patch_faults(operations: Any) -> list[Fault]:
@@ -234,20 +277,6 @@ def _patch_faults(operations: Any) -> list[Fault]:
         return [Fault("", f"A patch has at most {MAX_OPERATIONS} operations, {MAX_COPIES} of them copy.")]
     fault = _unwritable(operations)
     return [fault] if fault is not None else []
-
-
-def _pruned(document: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the empty layers that were only there to be added to."""
-    layers = document.get("layers")
-    if not isinstance(layers, dict):
-        return document
-    layers = {
-        name: layer
-        for name, layer in layers.items()
-        if layer is not None and (name in given or layer != _EMPTY_LAYERS.get(name))
-    }
-    rest = {name: value for name, value in document.items() if name != "layers"}
-    return {**rest, "layers": layers} if layers else rest
 
 
 def completed(document: Mapping[str, Any]) -> dict[str, Any]:

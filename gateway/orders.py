@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gateway.binding import Links
-from gateway.documents import Fault
+from gateway.documents import Fault, property_faults
 from gateway.pals import Pal
 from gateway.platforms import classify
 from gateway.verdict import PLATFORM_NAMES
@@ -100,7 +100,7 @@ def callback_fault(url: str) -> str | None:
 
 
 def _text_faults(body: Mapping[str, Any]) -> Iterator[Fault]:
-    for name in _OURS:
+    for name in _OURS[1:]:  # what is wrong with the link is said about the link
         value = body.get(name)
         if value is not None and (not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable()):
             yield Fault(name, f"It is a text of at most {MAX_TEXT} printable characters.")
@@ -109,8 +109,10 @@ def _text_faults(body: Mapping[str, Any]) -> Iterator[Fault]:
     callback = body.get("callback_url")
     if isinstance(callback, str) and callback and (fault := callback_fault(callback)):
         yield Fault("callback_url", fault)
-    if not isinstance(body.get("properties", {}), dict):
+    properties = body.get("properties", {})
+    if not isinstance(properties, dict):
         yield Fault("properties", "It is an object.")
+    yield from property_faults(properties, "")
 
 
 def _not_joinable(platform: str | None, links: Links) -> str:

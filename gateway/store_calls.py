@@ -176,14 +176,25 @@ def _of_account(account: str) -> Select[Any]:
 
 
 def note(connection: Connection, order_id: str, event_type: str, raw: bytes, now: datetime) -> bool:
-    """Keep a callback, and queue it for each caller who wants to hear of that call. False: it was heard before."""
+    """Keep a callback on each join that is in that call, and queue it once for each caller's address.
+
+    False: it was heard before.
+    """
     join_id, _ = order_parts(order_id)
     call = select(joins.c.conversation_id).where(joins.c.id == join_id).scalar_subquery()
-    wanted = select(conversations.c.callback_url).where(
-        or_(conversations.c.id == join_id, conversations.c.conversation_id == call), conversations.c.callback_url != ""
+    concerned = (
+        select(joins.c.id, conversations.c.callback_url)
+        .select_from(joins.outerjoin(conversations, conversations.c.id == joins.c.id))
+        .where(or_(joins.c.id == join_id, joins.c.conversation_id == call))
+        .order_by(joins.c.at, joins.c.id)
     )
-    urls = list(connection.execute(wanted.distinct()).scalars())
-    rows = [_noted(join_id, event_type, raw, url, now) for url in urls or [""]]
+    told: set[str] = set()
+    rows = []
+    for row in connection.execute(concerned):
+        url = row.callback_url or ""
+        rows.append(_noted(row.id, event_type, raw, "" if url in told else url, now))
+        told.add(url)
+    rows = rows or [_noted(join_id, event_type, raw, "", now)]
     known = select(callbacks.c.id).where(callbacks.c.id.in_([row["id"] for row in rows]))
     heard = set(connection.execute(known).scalars())
     fresh = [row for row in rows if row["id"] not in heard]
@@ -193,7 +204,7 @@ def note(connection: Connection, order_id: str, event_type: str, raw: bytes, now
 
 
 def _noted(join_id: str, event_type: str, raw: bytes, url: str, now: datetime) -> dict[str, Any]:
-    digest = blake2b("\n".join((join_id, url, "")).encode() + raw, digest_size=16)
+    digest = blake2b(f"{join_id}\n".encode() + raw, digest_size=16)
     return {
         "id": digest.hexdigest(),
         "join_id": join_id,

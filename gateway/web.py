@@ -21,7 +21,7 @@ from gateway import __version__, store, store_calls
 from gateway.api import faults, forms
 from gateway.api.calendars import Calendars
 from gateway.api.docs import Docs
-from gateway.api.forms import refusals
+from gateway.api.forms import read_body, refusals
 from gateway.api.house import House
 from gateway.api.lists import Lists
 from gateway.api.pals import Pals
@@ -96,7 +96,7 @@ def _add_callbacks(app: FastAPI, house: House, callbacks: Callbacks) -> None:
     async def callback(order_id: str, signature: str, request: Request) -> dict[str, str]:
         if not callbacks.is_signed(order_id, signature):
             raise HTTPException(404, "There is no such join.")
-        raw = await _body(request)
+        raw = await read_body(request, MAX_CALLBACK_BYTES)
         said, now = _Said.read(raw), utc_now()
 
         def write() -> tuple[bool, bool]:
@@ -157,13 +157,3 @@ class _Said:
 def _plain(said: Any) -> str:
     """The platform's words, cut, and without what cannot be shown."""
     return "".join(char for char in str(said)[:200] if char.isprintable())
-
-
-async def _body(request: Request) -> bytes:
-    """The body, read no further than the limit."""
-    raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > MAX_CALLBACK_BYTES:
-            raise HTTPException(413, "The body is too large.")
-    return bytes(raw)

@@ -7,10 +7,11 @@ Rules of this file:
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import cycle
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import httpx
 
@@ -100,21 +101,24 @@ class Platform:
         return None
 
     async def ask(self, call: Call) -> Answer | Refused:
-        """Send any request. Refused: no answer came, or one that is neither empty nor JSON."""
+        """Send any request. Refused: no answer came, or one that says nothing."""
         try:
             response = await next(self._turns).request(
                 call.method, call.path, json=call.body, params=call.params or None, headers=call.headers
             )
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Refused(None, None, type(error).__name__)
+        status = response.status_code
+        if not (response.is_success or 400 <= status < 600):
+            return Refused(None, None, f"the answer has the status {status}")
         try:
-            body = response.json() if response.content else None
+            body = _json(response.content)
         except ValueError:
             # Of a success it is all that was asked for; of a refusal, the status says enough.
             if response.is_success:
                 return Refused(None, None, "the answer is not JSON")
             body = None
-        return Answer(response.status_code, body, response.text[:200], _retry_after(response))
+        return Answer(status, body, response.text[:200], _retry_after(response))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -126,6 +130,19 @@ class Platform:
         if isinstance(answer, Refused) or answer.is_success:
             return answer
         return Refused(answer.status, answer.retry_after, answer.text, answer.body)
+
+
+def _json(content: bytes) -> Any:
+    """What a body says, None when it is empty. Raises ValueError, also for what cannot be said again."""
+    if not content:
+        return None
+    body = json.loads(content, parse_constant=_no_number)
+    json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    return body
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
 
 
 def _retry_after(response: httpx.Response) -> timedelta | None:

@@ -295,6 +295,9 @@ def observe(
     possible = SENT | {JoinState.LEAVING}
     if state is JoinState.JOINED:
         possible -= {JoinState.LEAVING}
+    if not conversation_id:  # the order says which call it is about
+        own = select(joins.c.conversation_id).where(joins.c.id == join_id, joins.c.entry == entry)
+        conversation_id = connection.execute(own).scalar() or ""
     # Locked first: who waited for a row sees it anew, but not what its sub-selects say (PostgreSQL).
     concerned = (joins.c.id == join_id) | ((joins.c.conversation_id == conversation_id) & (conversation_id != ""))
     connection.execute(select(joins.c.id).where(concerned).order_by(joins.c.id).with_for_update())

@@ -308,3 +308,23 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         done = run("serve", cwd=tmp_path, env={"GATEWAY_SMTP__PORT": port, "GATEWAY_HTTP__PORT": "0"})
     assert done.returncode == 2
     assert f"127.0.0.1:{port} cannot be opened" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("GATEWAY_PLATFORM__JOINABLE", "zoom", "GATEWAY_PLATFORM__JOINABLE is written as JSON"),
+        ("GATEWAY_CALLBACKS__PRIVATE_NETWORKS", "10.0.0.0/8", "GATEWAY_CALLBACKS__PRIVATE_NETWORKS is written as JSON"),
+        ("GATEWAY_SMTP", "foo", "GATEWAY_SMTP is written as JSON"),
+        ("GATEWAY_DOMAINS", "foo", "GATEWAY_DOMAINS is written as JSON"),
+        ("GATEWAY_PLATFORM__BASE_URL", "foo", "platform.base_url: write an http or https address"),
+        ("GATEWAY_PLATFORM__BASE_URL", "ftp://x", "platform.base_url: write an http or https address"),
+        ("GATEWAY_HTTP__PUBLIC_URL", "http://", "http.public_url: write an http or https address"),
+        ("GATEWAY_TARGETS__SCENARIO_MEETING__BASE_URL", "zz", "base_url: write an http or https address"),
+        ("GATEWAY_PLATFORM__MIRROR_PALS", "true", "there is nothing to mirror PALs at"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_one_sentence(variable: str, value: str, says: str, tmp_path: Path) -> None:
+    done = run("keys", "list", env={"GATEWAY_STORE__URL": f"sqlite:///{tmp_path}/g.db", variable: value})
+    assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr

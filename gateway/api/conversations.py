@@ -145,8 +145,10 @@ class Conversations:
         return JSONResponse(known.answer)
 
     async def _pass_on(self, begun: Begun, body: dict[str, Any]) -> Response:
-        call = Call("POST", PATH, body, headers={"Idempotency-Key": begun.id})
-        return await self._answered(begun, await self._platform.ask(call), ours=False)
+        answer = await self._platform.ask(Call("POST", PATH, body, headers={"Idempotency-Key": begun.id}))
+        if isinstance(answer, Answer) and answer.is_success and _conversation_id(answer.body) is None:
+            answer = Refused(None, None, "the answer does not name what was started")
+        return await self._answered(begun, answer, ours=False)
 
     async def _answered(self, begun: Begun, answer: Answer | Refused, *, ours: bool = True) -> Response:
         """Keep what came of a request, and answer it. `ours`: the callback URL it names is ours."""

@@ -42,7 +42,13 @@ def of_platform(answer: Answer | Unanswered) -> Refused:
     """What a caller is told when the platform has no answer for them."""
     if answer.status is None:
         late = isinstance(answer, Unanswered) and "Timeout" in answer.detail
-        return Refused(504 if late else 502, "The platform did not answer; please ask again.")
+        why = answer.detail if isinstance(answer, Unanswered) and answer.detail.startswith("the answer") else ""
+        told = (
+            f"The platform did not answer as it should: {why}."
+            if why
+            else "The platform did not answer; please ask again."
+        )
+        return Refused(504 if late else 502, told)
     if answer.status in (401, 403):
         return Refused(502, "The platform does not take the gateway's key; its operator has to mend that.")
     return Refused(answer.status, f"The platform answered {answer.status}.")

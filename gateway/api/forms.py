@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, FastAPI, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import store
@@ -61,13 +62,21 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": FaultAnswer, "description": _REFUSALS[status]} for status in statuses}
 
 
-async def _json_body(request: Request, key: Asking) -> Any:
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, read no further than the limit (bytes). Raises Refused."""
     raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > MAX_DOCUMENT_BYTES:
-            raise Refused(413, f"A body has at most {MAX_DOCUMENT_BYTES // 1024} kB.")
-    said = read_json(bytes(raw))
+    try:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > limit:
+                raise Refused(413, f"A body has at most {limit // 1024} kB here.")
+    except ClientDisconnect as error:
+        raise Refused(400, "The body did not come to its end.") from error
+    return bytes(raw)
+
+
+async def _json_body(request: Request, key: Asking) -> Any:
+    said = read_json(await read_body(request, MAX_DOCUMENT_BYTES))
     if isinstance(said, Fault):
         raise invalid([said])
     return said

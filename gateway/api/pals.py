@@ -170,7 +170,7 @@ class Pals:
     def _result(self, connection: Connection, key: Key, pal_id: str, operations: Any) -> tuple[PalRow, dict[str, Any]]:
         """A PAL and what a patch makes of it, complete. Raises Refused."""
         before = known_pal(connection, key.account, pal_id)
-        result = patched(before.document, operations)
+        result = patched(before.document, operations, self._fixed(before))
         if isinstance(result, list):
             raise invalid(result)
         # A PAL that was made without a face, under the older names, may go on without.
@@ -237,12 +237,16 @@ class Pals:
             raise invalid(faults_to_legacy(faults) if self._legacy else faults)
 
     def _shown(self, row: PalRow) -> dict[str, Any]:
-        address = {}
-        if row.pal.address:
-            feed = self._house.feeds.url(row.pal.id, row.calendar_number)
-            address = {"conferencing_email": row.pal.address, "calendar_url": feed}
-        shown = {"pal_id": row.pal.id, **row.document, "created_at": instant_text(row.created_at), **address}
+        shown = {"pal_id": row.pal.id, **row.document, **self._fixed(row)}
         return to_legacy(shown) if self._legacy else shown
+
+    def _fixed(self, row: PalRow) -> dict[str, Any]:
+        """What is shown of a PAL beside its document."""
+        fixed = {"pal_id": row.pal.id, "created_at": instant_text(row.created_at)}
+        if not row.pal.address:
+            return fixed
+        feed = self._house.feeds.url(row.pal.id, row.calendar_number)
+        return {**fixed, "conferencing_email": row.pal.address, "calendar_url": feed}
 
 
 def _username(document: Any) -> str:

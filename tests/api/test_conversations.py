@@ -223,6 +223,10 @@ class TestThePlatformsAnswer:
             (401, {"message": "Invalid access token"}, (502, None)),
             (200, b"<html>", (502, None)),
             (200, {"nothing": 1}, (502, None)),
+            (200, b'{"conversation_id": "c1", "x": NaN}', (502, None)),
+            (200, b'{"conversation_id": "c1", "x": "\\ud800"}', (502, None)),
+            (302, {"conversation_id": "c1"}, (502, None)),
+            (699, {"conversation_id": "c1"}, (502, None)),
         ],
     )
     def test_it_is_the_callers(
@@ -263,6 +267,14 @@ class TestPassedOn:
         assert elsewhere.posts() == [asked]
         assert elsewhere.asked[0][3]["x-api-key"] == "upstream"
         assert joins(api) == []
+
+    @pytest.mark.parametrize("said", [[1], {}, {"conversation_id": 7}])
+    def test_an_answer_that_names_nothing_is_none(
+        self, with_platform: tuple[Elsewhere, httpx.Client], said: Any
+    ) -> None:
+        elsewhere, api = with_platform
+        elsewhere.answers["POST", PATH] = [(200, said)]
+        assert api.post(PATH, json={}).status_code == 502
 
     def test_what_is_no_object_is_refused(self, api: httpx.Client) -> None:
         assert api.post(PATH, json=[1]).status_code == 400
@@ -420,6 +432,23 @@ class TestCallbacks:
         (join,) = joins(api)
         assert (join["state"], join["reason"]) == ("ended", "left")
         assert [one["event_type"] for one in join["callbacks"]] == [one["event_type"] for one in said]
+
+    def test_each_join_of_a_shared_call_hears_of_it_once(self, with_platform: tuple[Elsewhere, httpx.Client]) -> None:
+        elsewhere, api = with_platform
+        elsewhere.answers["GET", f"{PATH}/c1"] = [(200, {"conversation_id": "c1", "status": "active"})]
+        pal_id = new_pal(api)
+        for hook in ("/one", "/two"):
+            asked = {"pal_id": pal_id, "meeting_url": MEET, "callback_url": f"{elsewhere.url}{hook}"}
+            assert api.post(PATH, json=asked).status_code == 200
+        ours = elsewhere.posts()[0]["callback_url"]
+        with httpx.Client(trust_env=False) as platform:
+            for event_type in ("system.replica_joined", "system.shutdown"):  # without an id: the path says whose it is
+                platform.post(ours, json={"event_type": event_type, "properties": {"shutdown_reason": "left"}})
+        until(lambda: len(elsewhere.posts("/one")) == len(elsewhere.posts("/two")) == 2)
+        for join in joins(api):
+            assert (join["state"], join["reason"]) == ("ended", "left")
+            heard = [one["event_type"] for one in join["callbacks"]]
+            assert heard == ["system.replica_joined", "system.shutdown"]
 
     def test_a_receiver_that_is_away_hears_of_it_later(self, with_platform: tuple[Elsewhere, httpx.Client]) -> None:
         elsewhere, api = with_platform

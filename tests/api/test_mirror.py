@@ -210,7 +210,7 @@ FAILURES: dict[str, tuple[tuple[int, Any] | str, int, str]] = {
     "our-key-may-not": ((403, {"message": "Forbidden"}), 502, "operator"),
     "fault": ((500, {"message": "secret stack"}), 502, "answered 500"),
     "away": ((503, "<html>"), 502, "answered 503"),
-    "elsewhere": ((302, {}), 502, "answered 302"),
+    "elsewhere": ((302, {}), 502, "status 302"),
     "late": ("hang", 504, "did not answer"),
     "cut-off": ("drop", 502, "did not answer"),
 }

@@ -79,7 +79,13 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a-failed-test": ([{"op": "test", "path": "/pal_name", "value": "Eve"}], "cannot be applied"),
     "the-whole-removed": ([{"op": "remove", "path": ""}], ""),
     "the-whole-a-list": ([{"op": "replace", "path": "", "value": []}], "no JSON object"),
-    "unknown-field": ([{"op": "add", "path": "/pal_id", "value": "p1"}], "no such field"),
+    "unknown-field": ([{"op": "add", "path": "/pal", "value": "p1"}], "no such field"),
+    "fixed-field": ([{"op": "add", "path": "/pal_id", "value": "p1"}], "It cannot be changed."),
+    "a-layer-that-is-not-there": ([{"op": "remove", "path": "/layers/perception"}], "there is nothing at its path"),
+    "the-operation-is-named": (
+        [{"op": "test", "path": "/pal_name", "value": "Ada"}, {"op": "test", "path": "/pal_name", "value": "x"}],
+        "The operation 2 (counted from 0) cannot be applied: what it tests is not so.",
+    ),
     "no-face": ([{"op": "remove", "path": "/default_face_id"}], "default_face_id is required"),
     "layers-a-list": ([{"op": "replace", "path": "/layers", "value": []}], "layers"),
     "many": ([{"op": "add", "path": "/context", "value": "x"}] * 101, "at most 100 operations"),
@@ -172,11 +178,19 @@ def test_the_older_names_in_and_out(api: httpx.Client, name: str) -> None:
     assert api.delete(f"/v2/personas/{pal_id}").status_code == 204
 
 
+def test_what_is_shown_can_be_tested(api: httpx.Client, name: str) -> None:
+    pal_id = created(api, document(name))["pal_id"]
+    shown = api.get(f"/v2/pals/{pal_id}").json()
+    tests = [{"op": "test", "path": f"/{member}", "value": value} for member, value in shown.items()]
+    changed = api.patch(f"/v2/pals/{pal_id}", json=[*tests, {"op": "replace", "path": "/pal_name", "value": "Eve"}])
+    assert (changed.status_code, changed.json()) == (200, {**shown, "pal_name": "Eve"})
+
+
 def test_the_older_api_asks_for_a_face_only_for_conferencing(api: httpx.Client, name: str) -> None:
     body: dict[str, Any] = {"persona_name": "Ada", "system_prompt": "You are Ada."}
     pal_id = api.post("/v2/personas", json=body).json()["persona_id"]
     operation = {"op": "replace", "path": "/context", "value": "x"}
-    assert set(refused(api.patch(f"/v2/pals/{pal_id}", json=[operation]))) == {""}
+    assert set(refused(api.patch(f"/v2/pals/{pal_id}", json=[operation]))) == {"0"}
     assert api.patch(f"/v2/pals/{pal_id}", json=[{**operation, "op": "add"}]).status_code == 200
     faults = refused(api.post("/v2/personas", json={**body, "layers": {"conferencing": {"username": name}}}))
     assert set(faults) == {"default_replica_id"}

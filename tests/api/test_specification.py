@@ -211,13 +211,27 @@ def test_allowlists(api: httpx.Client, name: str, entries: Any, says: str | None
         whole = api.get(f"/v2/pals/{answer.json()['pal_id']}").json()
         assert whole["layers"]["conferencing"]["allowlist"] == (entries or [])
     else:
-        assert says in refused(answer)["layers.conferencing.allowlist"]
+        (field, fault) = next(iter(refused(answer).items()))
+        assert (field.removesuffix(".0"), says in fault) == ("layers.conferencing.allowlist", True)
+
+
+def test_every_bad_entry_is_named(api: httpx.Client, name: str) -> None:
+    layers = {"conferencing": {"username": name, "allowlist": ["(", "a@b.example", "(?=a)"]}}
+    where = "layers.conferencing.allowlist."
+    assert set(refused(api.post("/v2/pals", json=document(layers=layers)))) == {where + "0", where + "2"}
+
+
+@pytest.mark.parametrize("seconds", [-5, 0, "abc", True, 1.5, None])
+def test_times_that_the_platform_would_refuse_are_refused_here(api: httpx.Client, name: str, seconds: Any) -> None:
+    layers = {"conferencing": {"username": name, "properties": {"max_call_duration": seconds}}}
+    answer = api.post("/v2/pals", json=document(layers=layers))
+    assert set(refused(answer)) == {"layers.conferencing.properties.max_call_duration"}
 
 
 def test_a_bad_allowlist_is_refused_when_it_is_patched_in(api: httpx.Client, name: str) -> None:
     pal_id = created(api, document(name))["pal_id"]
     operation = {"op": "replace", "path": "/layers/conferencing/allowlist", "value": ["(?=x).*"]}
-    assert "(?=" in refused(api.patch(f"/v2/pals/{pal_id}", json=[operation]))["layers.conferencing.allowlist"]
+    assert "(?=" in refused(api.patch(f"/v2/pals/{pal_id}", json=[operation]))["layers.conferencing.allowlist.0"]
 
 
 def test_conferencing_needs_a_face(api: httpx.Client, name: str) -> None:
