@@ -24,9 +24,12 @@ from gateway import smtp, store
 from gateway.api.conversations import Conversations
 from gateway.api.house import House
 from gateway.api.mirror import Mirror
-from gateway.config import Settings
+from gateway.config import PREFIX, Settings, Smtp
 from gateway.feed import Feeds
 from gateway.forwarding import Forwarding
+from gateway.inbound.certificate import BadCertificate, Certificate
+from gateway.inbound.dialogue import Kind
+from gateway.inbound.edge import Edge, listen_unix
 from gateway.intake import Intake
 from gateway.logs import configure
 from gateway.outbox import Outbox, Via
@@ -68,10 +71,11 @@ def open_store(url: str) -> Engine:
 
 
 class Gateway:
-    """One running gateway. `smtp_port` and `http_port` are known once it has started."""
+    """One running gateway. `smtp_port`, `http_port` and `mail_ports` are those that are open."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        certificate = _certificate(settings.smtp)
         self.engine = open_store(settings.store.url)
         with self.engine.begin() as connection:
             secret = store.secret(connection, "callbacks", token_bytes(32))
@@ -79,12 +83,12 @@ class Gateway:
             planned_anew = store.follow_zone_data(connection, iana_version(), utc_now())
         if planned_anew:
             log.info("time-zone data changed, joins are planned anew", events=planned_anew)
-        self._sockets = {
-            "smtp": _listen("smtp", settings.smtp.host, settings.smtp.port),
-            "http": _listen("http", settings.http.host, settings.http.port),
-        }
-        self.smtp_port = self._sockets["smtp"].getsockname()[1]
-        self.http_port = self._sockets["http"].getsockname()[1]
+        self._mail_sockets = _mail_sockets(settings.smtp)
+        self._http_socket = _listen("http.port", settings.http.host, settings.http.port)
+        named = [(kind, sock) for kind, sock in self._mail_sockets if sock.family != socket.AF_UNIX]
+        self.mail_ports = {kind: sock.getsockname()[1] for kind, sock in named}
+        self.smtp_port = self.mail_ports[Kind.SMTP]
+        self.http_port = self._http_socket.getsockname()[1]
         here = f"http://{settings.http.host}:{self.http_port}"
         self.callbacks = Callbacks(secret, settings.http.public_url or here)
         self._feeds = Feeds(feeds, settings.http.public_url or here)
@@ -96,7 +100,9 @@ class Gateway:
         self._dispatcher = Dispatcher(self.engine, self.platforms, self.callbacks.url, utc_now, owner, scheduling)
         self._forwarding = Forwarding(self.engine, settings.callbacks.private_networks, utc_now, owner)
         self.intake = Intake(self.engine, settings.desk(), timedelta(seconds=settings.replies.hold_seconds))
-        self._servers: list[asyncio.Server] = []
+        self._desk = smtp.Desk(self.intake, settings.mail_domains(), self.wake, settings.smtp.max_recipients)
+        self._edge = Edge(self._desk, settings.domain, settings.smtp, certificate)
+        self._sinks: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._workers: list[Dispatcher | Outbox | Forwarding] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -123,8 +129,9 @@ class Gateway:
     async def start(self) -> None:
         """Open the doors and begin to work."""
         self._loop = asyncio.get_running_loop()
-        self._tasks.append(asyncio.create_task(self._http.serve(sockets=[self._sockets["http"]])))
-        self._servers.append(await self._serve_smtp())
+        self._tasks.append(asyncio.create_task(self._http.serve(sockets=[self._http_socket])))
+        for kind, sock in self._mail_sockets:
+            await self._edge.open(kind, sock)
         via = await self._relay()
         self._clock.start()
         outbox = Outbox(self.engine, via, utc_now, self._dispatcher.owner)
@@ -135,11 +142,6 @@ class Gateway:
         log.info("gateway ready", smtp=self.smtp_port, http=self.http_port, store=self.settings.store.url)
         log.warning("senders are not verified: whoever writes a From header is believed; keep the port private")
 
-    async def _serve_smtp(self) -> asyncio.Server:
-        desk = smtp.Desk(self.intake, self.settings.mail_domains(), self.wake)
-        make = smtp.factory(desk, self.settings.domain, self.settings.smtp.max_bytes)
-        return await asyncio.get_running_loop().create_server(make, sock=self._sockets["smtp"])
-
     async def _relay(self) -> Via:
         """The relay of the settings, or a local one that writes into a folder."""
         relay = self.settings.relay
@@ -148,7 +150,7 @@ class Gateway:
         sink = Sink(relay.folder)
         local = smtp.listen("127.0.0.1", 0)
         make = lambda: SMTP(sink, ident="PAL gateway sink", hostname="localhost")  # noqa: E731
-        self._servers.append(await asyncio.get_running_loop().create_server(make, sock=local))
+        self._sinks.append(await asyncio.get_running_loop().create_server(make, sock=local))
         log.warning(f"no relay is set (relay.host): replies are written to {relay.folder}/")
         return Via("127.0.0.1", local.getsockname()[1])
 
@@ -170,8 +172,10 @@ class Gateway:
 
     async def stop(self) -> None:
         """Close the doors, finish what is under way, close the store."""
-        for server in self._servers:
-            server.close()
+        await self._edge.close(STOP_WITHIN / 2)
+        await self._desk.finish(STOP_WITHIN / 2)
+        for sink in self._sinks:
+            sink.close()
         self._clock.stop()
         http, *loops = self._tasks
         for task in loops:
@@ -198,14 +202,43 @@ def _platforms(settings: Settings, sandbox: str) -> dict[str, Platform]:
     return {kind: Platform(base_url, api_key, kind) for kind, (base_url, api_key) in known.items()}
 
 
+def _certificate(settings: Smtp) -> Certificate | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    try:
+        return Certificate(settings.tls_certificate, settings.tls_key)
+    except BadCertificate as error:
+        raise CannotStart(str(error)) from error
+
+
+def _mail_sockets(settings: Smtp) -> list[tuple[Kind, socket.socket]]:
+    ports = {Kind.SMTP: ("smtp.port", settings.port)}
+    if settings.tls_port is not None:
+        ports[Kind.SMTPS] = ("smtp.tls_port", settings.tls_port)
+    if settings.lmtp_port is not None:
+        ports[Kind.LMTP] = ("smtp.lmtp_port", settings.lmtp_port)
+    found = [(kind, _listen(name, settings.host, port)) for kind, (name, port) in ports.items()]
+    if settings.lmtp_socket is not None:
+        found.append((Kind.LMTP, _listen_unix(settings.lmtp_socket)))
+    return found
+
+
 def _listen(name: str, host: str, port: int) -> socket.socket:
+    """A bound socket; `name` is the setting of its port."""
     try:
         return smtp.listen(host, port)
     except OSError as error:
-        variable = f"GATEWAY_{name.upper()}__PORT"
+        variable = PREFIX + name.replace(".", "__").upper()
         raise CannotStart(
-            f"{host}:{port} cannot be opened ({error.strerror}); set {name}.port or {variable} to a free one."
+            f"{host}:{port} cannot be opened ({error.strerror}); set {name} or {variable} to a free one."
         ) from error
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    try:
+        return listen_unix(path)
+    except OSError as error:
+        raise CannotStart(f"{path} cannot be opened ({error.strerror}); look at smtp.lmtp_socket.") from error
 
 
 async def run(settings: Settings) -> None:

@@ -73,11 +73,26 @@ class Store(_Section):
 
 
 class Smtp(_Section):
-    """Where mail comes in."""
+    """Where mail comes in, by SMTP and LMTP, and how much of it."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=2525, ge=0, le=65535)
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_port: int | None = Field(default=None, ge=0, le=65535)
+    lmtp_port: int | None = Field(default=None, ge=0, le=65535)
+    lmtp_socket: Path | None = None
+    proxy_from: tuple[IPvAnyNetwork, ...] = ()
+    xclient_from: tuple[IPvAnyNetwork, ...] = ()
     max_bytes: int = Field(default=10 * 1024 * 1024, ge=64 * 1024)
+    max_recipients: int = Field(default=100, ge=1)  # RFC 5321 4.5.3.1.8
+    max_connections: int = Field(default=200, ge=1)
+    max_connections_per_address: int = Field(default=50, ge=1)
+    max_commands: int = Field(default=1000, ge=10)
+    max_refused: int = Field(default=20, ge=1)
+    command_seconds: float = Field(default=300, gt=0)  # RFC 5321 4.5.3.2
+    data_seconds: float = Field(default=600, gt=0)
+    connection_seconds: float = Field(default=3600, gt=0)
 
 
 class Http(_Section):
@@ -219,6 +234,7 @@ def load(path: Path | None = None) -> Settings:
         raise BadConfig("platform.mirror_pals: there is nothing to mirror PALs at without platform.base_url.")
     _check_known("platform.joinable", "a platform", settings.platform.joinable, [one.name for one in PLATFORMS])
     _check_known("targets", "a further target", settings.targets, sorted(targets().keys() - {CONVERSATION}))
+    _check_tls(settings.smtp)
     return settings
 
 
@@ -226,6 +242,14 @@ def _check_known(name: str, what: str, given: Iterable[str], known: list[str]) -
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise BadConfig(f"{name}: {unknown[0]!r} is not {what}{_nearest(unknown[0], known)}.")
+
+
+def _check_tls(smtp: Smtp) -> None:
+    if (smtp.tls_certificate is None) != (smtp.tls_key is None):
+        missing = "smtp.tls_certificate" if smtp.tls_certificate is None else "smtp.tls_key"
+        raise BadConfig(f"{missing} is missing: a certificate and its key go together.")
+    if smtp.tls_port is not None and smtp.tls_certificate is None:
+        raise BadConfig("smtp.tls_port needs smtp.tls_certificate and smtp.tls_key.")
 
 
 def _read(path: Path) -> dict[str, Any]:

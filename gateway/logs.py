@@ -14,9 +14,11 @@ import structlog
 def configure(style: str) -> None:
     """Log to stderr: `people` (aligned text), `json` (one object a line), or `silent` (warnings only)."""
     level = logging.WARNING if style == "silent" else logging.INFO
-    # aiosmtpd prints every SMTP command at INFO, uvicorn every request.
-    for name in ("mail.log", "uvicorn.access", "uvicorn.error", "apscheduler", "httpx", "alembic"):
+    # aiosmtpd prints every SMTP command at INFO and what it does not know at WARNING, uvicorn every request.
+    for name in ("uvicorn.access", "uvicorn.error", "apscheduler", "httpx", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("mail.log", "mail.debug"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper("iso" if style == "json" else "%H:%M:%S", utc=style == "json"),

@@ -1,8 +1,8 @@
-"""SMTP in: the envelope to the intake, its outcome to an SMTP answer. A door.
+"""The desk for mail: what is said to each recipient and to each mail. A door.
 
 Rules of this file:
 - 250 only after the commit; while the store is away 451, and the sending server keeps the mail.
-- An answer never carries an exception's text. A client that goes away in DATA does not undo a commit.
+- A client that goes away in DATA does not undo a commit. How it is spoken is `inbound`'s affair.
 """
 
 from __future__ import annotations
@@ -10,22 +10,19 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from gateway.address import domain_of, normal
 from gateway.domains import Domains
+from gateway.inbound import answers
 from gateway.intake import Incoming, Intake, StoreAway, fresh_id
 from scheduler.clock import utc_now
 
-MAX_RECIPIENTS: Final = 100
-COMMAND_TIMEOUT: Final = 300  # seconds; RFC 5321 4.5.3.2
 ROLES: Final = ("postmaster", "abuse")  # RFC 2142: taken for every domain
-
-AWAY: Final = "451 4.3.0 The gateway cannot write this down now; please send it again later"
-FULL: Final = "452 4.3.1 The gateway has no room now; please send it again later"
+NULL_SENDER: Final = "<>"  # as aiosmtpd has it (RFC 5321 4.5.5)
 
 log = structlog.get_logger("smtp")
 
@@ -33,64 +30,72 @@ log = structlog.get_logger("smtp")
 class Desk:
     """aiosmtpd's handler: what is said to RCPT and DATA."""
 
-    def __init__(self, intake: Intake, domains: Domains, after_commit: Callable[[], None]) -> None:
+    def __init__(
+        self, intake: Intake, domains: Domains, after_commit: Callable[[], None], max_recipients: int
+    ) -> None:
         self._intake = intake
         self._domains = domains
         self._after_commit = after_commit
+        self._max_recipients = max_recipients
+        self._under_way: set[asyncio.Task[str]] = set()
 
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if len(envelope.rcpt_tos) >= MAX_RECIPIENTS:
-            return "452 4.5.3 Too many recipients"
+        if len(envelope.rcpt_tos) >= self._max_recipients:
+            return answers.TOO_MANY_RECIPIENTS
         comparable = normal(address)
         if domain_of(comparable) not in self._domains:  # whose domains are taken is nobody else's business
-            return "550 5.7.1 This gateway takes no mail for that domain"
-        if comparable.partition("@")[0] not in ROLES:
+            return answers.FOREIGN
+        if role_of(comparable) is None:
             try:
                 pal = await asyncio.to_thread(self._intake.knows, comparable)
             except StoreAway:
-                return AWAY
+                return answers.AWAY
             if pal is None:
-                return "550 5.1.1 No PAL has this address"
+                return answers.NO_PAL
         envelope.rcpt_tos.append(comparable)
-        return "250 2.1.5 OK"
+        return answers.RECIPIENT
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         raw = envelope.content if isinstance(envelope.content, bytes) else b""
         recipients = tuple(dict.fromkeys(envelope.rcpt_tos))
-        mail = Incoming(fresh_id("m"), raw, envelope.mail_from or "", recipients)
+        sender = "" if envelope.mail_from == NULL_SENDER else envelope.mail_from or ""
+        taking = asyncio.create_task(self._take(Incoming(fresh_id("m"), raw, sender, recipients)))
+        self._under_way.add(taking)
+        taking.add_done_callback(self._under_way.discard)
         # Shielded: a client that goes away now must not cut the commit in two.
-        return await asyncio.shield(self._take(mail))
+        return await asyncio.shield(taking)
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for what is being written down, also for clients that have gone."""
+        if self._under_way:
+            await asyncio.wait(set(self._under_way), timeout=seconds)
 
     async def _take(self, mail: Incoming) -> str:
         try:
             await asyncio.to_thread(self._intake.take, mail, utc_now())
         except StoreAway as error:
             log.warning("mail deferred", mail=mail.id, cause=str(error))
-            return FULL if error.disk_full else AWAY
+            return answers.FULL if error.disk_full else answers.AWAY
+        except Exception as error:
+            log.exception("smtp fault", mail=mail.id, error=repr(error))
+            return answers.AWAY
         self._after_commit()
-        return f"250 2.0.0 Decided and written down as {mail.id}"
+        for address in mail.recipients:
+            if (role := role_of(address)) is not None:
+                log.info("mail to the operator", mail=mail.id, role=role)
+        return answers.TAKEN.format(id=mail.id)
 
     async def handle_exception(self, error: Exception) -> str:
         log.error("smtp fault", error=repr(error))
-        return AWAY
+        return answers.AWAY
 
 
-def factory(desk: Desk, domain: str, max_bytes: int) -> Any:
-    """A protocol factory for `loop.create_server`."""
-
-    def make() -> SMTP:
-        return SMTP(
-            desk,
-            data_size_limit=max_bytes,
-            hostname=domain,
-            ident="PAL gateway",
-            timeout=COMMAND_TIMEOUT,
-            enable_SMTPUTF8=True,
-        )
-
-    return make
+def role_of(address: str) -> str | None:
+    """The role that a comparable address names, +tag or not; None when it is a PAL's."""
+    local = address.partition("@")[0].partition("+")[0]
+    return local if local in ROLES else None
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,64 @@
+"""The ports that mail comes in by: opening them, and closing them without cutting a mail in two. A door."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.config import Smtp
+from gateway.inbound.certificate import Certificate
+from gateway.inbound.dialogue import Crowd, Dialogue, Kind
+
+SOCKET_MODE: Final = 0o660  # a Unix socket is for its owner and group
+
+
+class Edge:
+    """All ports of a gateway, with one count of who is connected. `handler` says what aiosmtpd asks."""
+
+    def __init__(self, handler: Any, domain: str, settings: Smtp, certificate: Certificate | None) -> None:
+        self._handler, self._domain, self._settings = handler, domain, settings
+        self._certificate = certificate
+        self._crowd = Crowd(settings.max_connections, settings.max_connections_per_address)
+        self._servers: list[asyncio.Server] = []
+
+    async def open(self, kind: Kind, sock: socket.socket) -> None:
+        """Answer on a bound socket."""
+        loop = asyncio.get_running_loop()
+        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        self._servers.append(await create(lambda: self._dialogue(kind), sock=sock))
+
+    async def close(self, seconds: float) -> None:
+        """Take nobody in any more, part from those who wait, and give mails under way so long to come to their end."""
+        for server in self._servers:
+            server.close()
+        talks = [one.talk for one in self._crowd]
+        for one in self._crowd:
+            one.stop()
+        if talks:
+            await asyncio.wait(talks, timeout=seconds)
+        for one in self._crowd:
+            one.give_up()
+        await asyncio.gather(*talks, return_exceptions=True)
+
+    def _dialogue(self, kind: Kind) -> Dialogue:
+        return Dialogue(self._handler, self._domain, kind, self._settings, self._crowd, self._certificate)
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """A bound Unix socket, in place of one that nobody listens on any more. Raises OSError."""
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket() and found.connect_ex(str(path)):
+            path.unlink()
+        found.close()
+        found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        found.bind(str(path))
+        path.chmod(SOCKET_MODE)
+        found.listen(128)
+    except OSError:
+        found.close()
+        raise
+    found.setblocking(False)
+    return found
