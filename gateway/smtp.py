@@ -67,6 +67,11 @@ class Desk:
         # Shielded: a client that goes away now must not cut the commit in two.
         return await asyncio.shield(taking)
 
+    @property
+    def busy(self) -> bool:
+        """Whether a mail is being written down."""
+        return bool(self._under_way)
+
     async def finish(self, seconds: float) -> None:
         """Wait for what is being written down, also for clients that have gone."""
         if self._under_way:

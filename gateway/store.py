@@ -28,6 +28,7 @@ from sqlalchemy import (
     String,
     Table,
     case,
+    cast,
     delete,
     func,
     insert,
@@ -445,6 +446,25 @@ def _pal_row(row: Row[Any]) -> PalRow:
 def save_mail(connection: Connection, mail: MailRow) -> None:
     """Keep a mail as it came."""
     connection.execute(insert(mails).values({**vars(mail), "recipients": list(mail.recipients)}))
+
+
+def find_mails(connection: Connection, role: str | None, limit: int) -> list[MailRow]:
+    """The newest mails; with a role only those to it (`postmaster`), with a tag or without."""
+    query = select(mails).order_by(mails.c.received_at.desc(), mails.c.id).limit(limit)
+    if role is not None:
+        listed = cast(mails.c.recipients, Text)
+        query = query.where(listed.contains(f'"{role}@') | listed.contains(f'"{role}+'))
+    return [_mail(row) for row in connection.execute(query)]
+
+
+def load_mail(connection: Connection, mail_id: str) -> MailRow | None:
+    """A mail as it came."""
+    row = connection.execute(select(mails).where(mails.c.id == mail_id)).first()
+    return _mail(row) if row is not None else None
+
+
+def _mail(row: Row[Any]) -> MailRow:
+    return MailRow(**{**row._mapping, "recipients": tuple(row.recipients)})
 
 
 def save_invite(connection: Connection, invite: InviteRow) -> None:

@@ -68,6 +68,9 @@ class Crowd:
     def __iter__(self) -> Iterator[Dialogue]:
         return iter(tuple(self._places))
 
+    def __len__(self) -> int:
+        return len(self._places)
+
     def enter(self, who: Dialogue) -> str | None:
         """Count a connection; the answer when it is one too many."""
         self._places[who] = ""

@@ -23,6 +23,11 @@ class Edge:
         self._crowd = Crowd(settings.max_connections, settings.max_connections_per_address)
         self._servers: list[asyncio.Server] = []
 
+    @property
+    def connected(self) -> int:
+        """How many clients are connected."""
+        return len(self._crowd)
+
     async def open(self, kind: Kind, sock: socket.socket) -> None:
         """Answer on a bound socket."""
         loop = asyncio.get_running_loop()
