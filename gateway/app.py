@@ -126,6 +126,11 @@ class Gateway:
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
         return Server(config)
 
+    def close_sockets(self) -> None:
+        """Let go of the ports of a gateway that is not started."""
+        for sock in (self._http_socket, *(sock for _, sock in self._mail_sockets)):
+            sock.close()
+
     async def start(self) -> None:
         """Open the doors and begin to work."""
         self._loop = asyncio.get_running_loop()
@@ -217,9 +222,13 @@ def _mail_sockets(settings: Smtp) -> list[tuple[Kind, socket.socket]]:
         ports[Kind.SMTPS] = ("smtp.tls_port", settings.tls_port)
     if settings.lmtp_port is not None:
         ports[Kind.LMTP] = ("smtp.lmtp_port", settings.lmtp_port)
-    found = [(kind, _listen(name, settings.host, port)) for kind, (name, port) in ports.items()]
-    if settings.lmtp_socket is not None:
-        found.append((Kind.LMTP, _listen_unix(settings.lmtp_socket)))
+    with contextlib.ExitStack() as opened:
+        found = [
+            (kind, opened.enter_context(_listen(name, settings.host, port))) for kind, (name, port) in ports.items()
+        ]
+        if settings.lmtp_socket is not None:
+            found.append((Kind.LMTP, opened.enter_context(_listen_unix(settings.lmtp_socket))))
+        opened.pop_all()
     return found
 
 

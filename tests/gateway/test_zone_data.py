@@ -132,7 +132,6 @@ def test_the_gateway_looks_when_it_starts(tmp_path: Path) -> None:
             assert store.remember(connection, "zone-data", b"") == iana_version().encode()
             assert len(scheduler.store.events_to_refill(connection, datetime(2100, 1, 1, tzinfo=UTC), 10)) == 1
     finally:
-        for one in gateway._sockets.values():
-            one.close()
+        gateway.close_sockets()
         gateway.engine.dispose()
         engine.dispose()

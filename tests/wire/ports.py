@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine
 
 from gateway import smtp, store
 from gateway.config import Settings, Smtp
@@ -39,11 +39,7 @@ class Port:
 
     def mails(self) -> list[store.MailRow]:
         with self.engine.connect() as connection:
-            return [store.MailRow(**row._mapping) for row in connection.execute(select(store.mails))]
-
-    def count(self) -> int:
-        with self.engine.connect() as connection:
-            return int(connection.execute(select(func.count()).select_from(store.mails)).scalar_one())
+            return store.find_mails(connection, None, 100)
 
 
 @asynccontextmanager
