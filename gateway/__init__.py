@@ -5,7 +5,7 @@ Rules of this room:
 - Pure modules (`address`, `ics`, `zone_names`, `binding`, `itip`, `platforms`, `pals`, `senders`, `verdict`,
   `wording`, `reply`, `mime`, `decide`, `documents`, `keys`) take values and return values; the instant is always an
   argument.
-- Doors (`smtp`, `intake`, `outbox`, `web`, `api`, `sandbox`, `replay`, `store`) do I/O and decide nothing.
+- Doors (`inbound`, `smtp`, `intake`, `outbox`, `web`, `api`, `sandbox`, `replay`, `store`) do I/O and decide nothing.
 - `app` puts the parts together and is the only file that knows all of them.
 """
 

@@ -7,11 +7,19 @@ A-label. A non-ASCII letter is never lowered: the Kelvin sign would become a pla
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Final
 from urllib.parse import unquote
 
 _SPECIAL: Final = frozenset('()<>[]:;@\\,"')  # RFC 5322 3.2.3; quoted local parts are not worth their tricks
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+
+
+class Role(StrEnum):
+    """The operator's own addresses, taken for every domain (RFC 2142)."""
+
+    POSTMASTER = "postmaster"
+    ABUSE = "abuse"
 
 
 def from_uri(value: str) -> str:
@@ -61,3 +69,9 @@ def without_tag(address: str) -> str:
     """The address that anna+tag@example.com is delivered to: anna@example.com."""
     local, _, domain = address.rpartition("@")
     return f"{local.partition('+')[0]}@{domain}"
+
+
+def role_of(address: str) -> Role | None:
+    """The role that a comparable address names, +tag or not; None when it is somebody's."""
+    local = without_tag(address).partition("@")[0]
+    return Role(local) if local in list(Role) else None

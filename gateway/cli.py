@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from gateway.address import Role
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.keys import Key
     from gateway.pals import Pal
     from gateway.replay import Shown
+    from gateway.store import MailRow
     from scheduler.joins import Join
 
 DEMO_ADDRESS = "anna@invite.example.com"
@@ -54,7 +57,13 @@ keys_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+mails_app = typer.Typer(
+    help="Mails as they came, those to postmaster@ and abuse@ too. Example: pal-gateway mails list",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 app.add_typer(pals_app, name="pals")
+app.add_typer(mails_app, name="mails")
 app.add_typer(joins_app, name="joins")
 app.add_typer(keys_app, name="keys")
 
@@ -419,6 +428,63 @@ def joins_list(
             address = called.get(join.pal_id, join.pal_id)
             row = {"id": join.id, "pal": address, **join_json(join), "reason": join.reason}
             typer.echo(json.dumps(row) if as_json else f"{_join_line(join)}  {address}")
+
+
+@mails_app.command("list")
+def mails_list(
+    role: Annotated[
+        Role | None, typer.Option(help="Only those to this address of yours, which no PAL has. [default: all mails]")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 50,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the mails that came, the newest first.
+
+    Example: pal-gateway mails list --role postmaster
+    """
+    from gateway import store
+
+    with _store(None, config) as engine, engine.connect() as connection:
+        for mail in store.find_mails(connection, role, limit):
+            typer.echo(_mail_line(mail, as_json))
+
+
+@mails_app.command("show")
+def mails_show(
+    mail_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, as in mails list.")],
+    config: ConfigOption = None,
+) -> None:
+    """Show the header of a mail.
+
+    Example: pal-gateway mails show m0123456789abcdef0123
+    """
+    from gateway import store
+
+    with _store(None, config) as engine, engine.connect() as connection:
+        mail = store.load_mail(connection, mail_id)
+    if mail is None:
+        fail(f"There is no mail {mail_id}; see pal-gateway mails list.", 1)
+    typer.echo(_mail_line(mail, False))
+    header = mail.raw.partition(b"\r\n\r\n")[0]
+    for line in header.decode("utf-8", "replace").split("\r\n"):
+        typer.echo("  " + _printable(line))
+
+
+def _mail_line(mail: MailRow, as_json: bool) -> str:
+    from gateway.replay import instant_text
+
+    received = instant_text(mail.received_at)
+    if as_json:
+        row = {"id": mail.id, "received_at": received, "mail_from": mail.mail_from, "size": len(mail.raw)}
+        return json.dumps({**row, "recipients": list(mail.recipients), "message_id": mail.message_id})
+    sender, recipients = _printable(mail.mail_from) or "<>", _printable(", ".join(mail.recipients))
+    return f"{mail.id}  {received}  {sender} → {recipients}  {len(mail.raw)} bytes"
+
+
+def _printable(text: str) -> str:
+    """What a terminal does not take for commands to itself."""
+    return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 @keys_app.command("create")

@@ -15,13 +15,12 @@ from typing import Final
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from gateway.address import domain_of, normal
+from gateway.address import domain_of, normal, role_of
 from gateway.domains import Domains
 from gateway.inbound import answers
 from gateway.intake import Incoming, Intake, StoreAway, fresh_id
 from scheduler.clock import utc_now
 
-ROLES: Final = ("postmaster", "abuse")  # RFC 2142: taken for every domain
 NULL_SENDER: Final = "<>"  # as aiosmtpd has it (RFC 5321 4.5.5)
 
 log = structlog.get_logger("smtp")
@@ -95,12 +94,6 @@ class Desk:
     async def handle_exception(self, error: Exception) -> str:
         log.error("smtp fault", error=repr(error))
         return answers.AWAY
-
-
-def role_of(address: str) -> str | None:
-    """The role that a comparable address names, +tag or not; None when it is a PAL's."""
-    local = address.partition("@")[0].partition("+")[0]
-    return local if local in ROLES else None
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -7,13 +7,16 @@ import os
 import statistics
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from scheduler.clock import utc_now
+
+from gateway import store
+from gateway.app import open_store
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 NOW = "2026-03-01T08:00:00Z"
@@ -261,10 +264,42 @@ COMMANDS = [
     "pals show",
     "pals remove",
     "joins list",
+    "mails list",
+    "mails show",
     "keys create",
     "keys list",
     "keys revoke",
 ]
+
+
+def test_mails_to_the_operator_are_listed_and_shown(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/g.db"
+    engine = open_store(url)
+    roles = {"m1": "postmaster@a.example", "m2": "anna@a.example", "m3": "abuse+x@a.example"}
+    with engine.begin() as connection:
+        for number, (mail_id, recipient) in enumerate(roles.items()):
+            raw = b"Subject: \x1b[31mred\r\nX-Note: caf\xc3\xa9\r\n\r\nthe body"
+            received = datetime(2026, 3, 1 + number, 8, tzinfo=UTC)
+            store.save_mail(connection, store.MailRow(mail_id, received, "", (recipient,), "<1@x>", raw))
+    engine.dispose()
+    env = {"GATEWAY_STORE__URL": url}
+
+    def listed(*words: str) -> list[str]:
+        return [json.loads(line)["id"] for line in run("mails", "list", "--json", *words, env=env).stdout.splitlines()]
+
+    assert listed() == ["m3", "m2", "m1"]
+    assert listed("--limit", "1") == ["m3"]
+    assert listed("--role", "postmaster") == ["m1"]
+    assert listed("--role", "abuse") == ["m3"]
+    assert run("mails", "list", "--role", "anna", env=env).returncode == 2
+    assert run("mails", "list", "--role", "postmaster", env=env).stdout == (
+        "m1  2026-03-01T08:00:00Z  <> → postmaster@a.example  44 bytes\n"
+    )
+    shown = run("mails", "show", "m1", env=env).stdout.splitlines()
+    assert shown[1:] == ["  Subject: \N{REPLACEMENT CHARACTER}[31mred", "  X-Note: café"]
+    assert (
+        run("mails", "show", "m9", env=env).stderr == "pal-gateway: There is no mail m9; see pal-gateway mails list.\n"
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)

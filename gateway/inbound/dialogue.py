@@ -46,15 +46,17 @@ class Kind(Enum):
 class Visit(Session):
     """aiosmtpd's session, and who really is at the other end: a front server may have said so."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, address: str, helo: str | None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, address: str, helo: str | None, front: str) -> None:
         super().__init__(loop)
-        self.address = address
-        self.helo = helo
+        self.address, self.helo, self.front = address, helo, front
 
 
-def origin_of(session: Session) -> tuple[str, str]:
-    """The IP address that a mail comes from ('' when nobody knows), and the name its server gives itself."""
-    return session.address, session.helo or session.host_name or ""
+def origin_of(session: Session) -> tuple[str, str, str]:
+    """The IP address that a mail comes from, the name its server gives itself, and the address that hands it to us.
+
+    The last one is another than the first when a front server says by XCLIENT for whom it speaks. '': nobody knows.
+    """
+    return session.address, session.helo or session.host_name or "", session.front
 
 
 class Crowd:
@@ -109,7 +111,7 @@ class Dialogue(SMTP):
             tls_context=certificate.context() if certificate is not None else None,
         )
         self._kind, self._settings, self._crowd = kind, settings, crowd
-        self._address = self._front = ""  # the client; and who connected for it, when that is a front server
+        self._address = self._front = ""  # the client; and the front server that speaks for it, if there is one
         self._helo: str | None = None
         # aiosmtpd's is one for all connections, and grows with every EHLO.
         self.command_size_limits: dict[str, int] = defaultdict(lambda: COMMAND_LIMIT)
@@ -131,7 +133,7 @@ class Dialogue(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: it is open; once more when TLS has begun."""
         if self.transport is None:
-            self._address = address_of(transport.get_extra_info("peername"))
+            self._address = self._front = address_of(transport.get_extra_info("peername"))
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -174,7 +176,7 @@ class Dialogue(SMTP):
         return self._handler_coroutine
 
     def _create_session(self) -> Visit:
-        return Visit(self.loop, self._address, self._helo)
+        return Visit(self.loop, self._address, self._helo, self._front)
 
     async def _handle_client(self) -> None:
         limit = self.loop.call_later(self._settings.connection_seconds, self.part, answers.LONG)
@@ -197,17 +199,13 @@ class Dialogue(SMTP):
         if refusal is None:
             if is_among(self._address, self._settings.proxy_from) and not await self._reads_proxy_header():
                 return False
-            self._front = self._address
-            refusal = self._crowd.place(self, "" if self._is_front() else group_of(self._address))
+            refusal = self._crowd.place(self, "" if self._may_say_client() else group_of(self._address))
         if refusal is not None:
             self.part(refusal)
             return False
         if self._kind is Kind.SMTPS:
             await self.smtp_STARTTLS(None)
         return True
-
-    def _is_front(self) -> bool:
-        return is_among(self._front, (*self._settings.proxy_from, *self._settings.xclient_from))
 
     async def _reads_proxy_header(self) -> bool:
         """Learn the client's address; False, and closed without a word, when the proxy says something else."""
@@ -219,7 +217,8 @@ class Dialogue(SMTP):
             self._has_parted = True
             self.transport.close()
             return False
-        self._address = self.session.address = client or self._address
+        self._address = self._front = client or self._address
+        self.session.address = self.session.front = self._address
         self._reset_timeout()
         return True
 

@@ -106,11 +106,10 @@ def test_a_pipeline_is_answered_in_order_and_a_mail_keeps_its_dots(tmp_path: Pat
             await client.send(f"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<{ANNA}>\r\nDATA\r\n".encode())
             answers = [await client.hear() for _ in range(4)]
             assert [one[:3] for one in answers] == ["250", "250", "250", "354"]
-            smuggled = b"\n.\nMAIL FROM:<x@y.example>\r\n"  # only CR LF . CR LF ends a mail
-            await client.send(b"..one\r\n...\r\n" + smuggled + b".\r\nRSET\r\nQUIT\r\n")
+            await client.send(MAIL + b"..one\r\n...\r\nQUIT\r\n.\r\nRSET\r\nQUIT\r\n")
             assert [(await client.hear())[:9] for _ in range(3)] == ["250 2.0.0", "250 2.0.0", "221 2.0.0"]
             (mail,) = here.mails()
-            assert mail.raw == b".one\r\n..\r\n" + smuggled
+            assert mail.raw == MAIL + b".one\r\n..\r\nQUIT\r\n"
             assert mail.mail_from == ""
 
     asyncio.run(path())
@@ -125,7 +124,7 @@ def test_size_in_the_stream(tmp_path: Path, size: int, answer: str) -> None:
         async with port(tmp_path, max_bytes=65536) as here, talk(here.number) as client:
             await client.begin()
             line = b"x" * 70 + b"\r\n"
-            await client.send((line * (size // len(line) + 1))[: size - 2] + b"\r\n.\r\n")
+            await client.send((MAIL + line * (size // len(line)))[: size - 2] + b"\r\n.\r\n")
             assert (await client.hear()).startswith(answer)
             if answer.startswith("421"):
                 assert await client.is_closed()
@@ -141,7 +140,7 @@ def test_a_long_line_is_taken_and_a_very_long_one_refused(tmp_path: Path) -> Non
         async with port(tmp_path) as here, talk(here.number) as client:
             for length, answer in ((100_000, "250 2.0.0"), (3_000_000, "554 5.6.0")):
                 await client.begin()
-                await client.send(b"x" * length + b"\r\n.\r\n")
+                await client.send(MAIL + b"x" * length + b"\r\n.\r\n")
                 assert (await client.hear()).startswith(answer)
 
     asyncio.run(path())
