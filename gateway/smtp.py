@@ -73,7 +73,7 @@ class Desk:
 
     async def finish(self, seconds: float) -> None:
         """Wait for what is being written down, also for clients that have gone."""
-        if self._under_way:
+        if self.busy:
             await asyncio.wait(set(self._under_way), timeout=seconds)
 
     async def _take(self, mail: Incoming) -> str:

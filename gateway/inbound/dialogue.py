@@ -186,7 +186,7 @@ class Dialogue(SMTP):
         except ConnectionError:
             pass  # the client has gone
         except TLSSetupException as error:
-            log.info("no TLS", client=self._address, cause=repr(error.__cause__))
+            await self.handle_exception(error)
             self.transport.close()
             self.connection_lost(None)  # asyncio tells only who had a connection
         finally:
@@ -204,8 +204,20 @@ class Dialogue(SMTP):
             self.part(refusal)
             return False
         if self._kind is Kind.SMTPS:
-            await self.smtp_STARTTLS(None)
+            await self._begin_with_tls()
         return True
+
+    async def _begin_with_tls(self) -> None:
+        """The same as STARTTLS, unannounced; what came right behind a PROXY header belongs to the handshake."""
+        early = await self._reader.read(CHUNK) if self._reader._buffer else b""
+
+        def feed() -> None:
+            self._tls_protocol.get_buffer(len(early))[: len(early)] = early
+            self._tls_protocol.buffer_updated(len(early))
+
+        if early:
+            self.loop.call_soon(feed)  # once aiosmtpd waits for the handshake, and before what comes next
+        await self.smtp_STARTTLS(None)
 
     async def _reads_proxy_header(self) -> bool:
         """Learn the client's address; False, and closed without a word, when the proxy says something else."""
@@ -231,8 +243,17 @@ class Dialogue(SMTP):
         self._said += 1
         if self._said > self._settings.max_commands:
             self.part(answers.TALKATIVE)
-        if not self._has_parted:
+        elif argument is not None and not argument.replace("\t", " ").isprintable():
+            await self.push(answers.BAD_ARGUMENT)  # not UTF-8, or a control character, which no store keeps
+        elif not self._has_parted:
             await command(argument)
+
+    async def handle_exception(self, error: Exception) -> str:
+        """aiosmtpd: what is answered to a fault; a TLS handshake that failed is the client's, and has no answer."""
+        if isinstance(error, TLSSetupException):
+            log.info("no TLS", client=self._address, cause=repr(error.__cause__))
+            return ""
+        return str(await self.event_handler.handle_exception(error))
 
     async def push(self, status: str) -> None:
         """Send an answer."""

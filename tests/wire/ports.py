@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from gateway import smtp, store
-from gateway.config import Settings, Smtp
+from gateway.config import PREFIX, Settings, Smtp
 from gateway.inbound.certificate import Certificate
 from gateway.inbound.dialogue import Kind
 from gateway.inbound.edge import Edge
@@ -126,3 +130,33 @@ async def talk(number: int, *, greeted: bool = True, tls: ssl.SSLContext | None 
         found.writer.close()
         with suppress(ConnectionError, ssl.SSLError):
             await found.writer.wait_closed()
+
+
+@dataclass
+class Served:
+    """A gateway in a process of its own: its id, its SMTP port, and all that it has logged once it has ended."""
+
+    process: int
+    number: int
+    log: str
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Served]:
+    """`pal-gateway serve`, on free ports."""
+    values = {"STORE__URL": f"sqlite:///{folder}/g.db", "SMTP__PORT": "0", "HTTP__PORT": "0", "LOG": "json"}
+    values["RELAY__FOLDER"] = str(folder / "replies")
+    environment = {**os.environ, **{PREFIX + name: value for name, value in values.items()}}
+    with subprocess.Popen(
+        [sys.executable, "-m", "gateway", "serve"], env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        ready: dict[str, Any] = {}
+        while ready.get("event") != "gateway ready":
+            ready = json.loads(process.stderr.readline())
+        served = Served(process.pid, ready["smtp"], "")
+        try:
+            yield served
+        finally:
+            process.terminate()
+            served.log = process.communicate(timeout=20)[1]

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.wire.ports import DOMAIN
+from tests.wire.ports import DOMAIN, serving
 
 MEGABYTE = 1_000_000
 SENT = 60 * MEGABYTE  # by each of
 TIMES = 5
 GROWTH = 20 * MEGABYTE
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[tuple[int, int]]:
-    """A gateway in a process of its own: its id, and its SMTP port."""
-    values = {"STORE__URL": f"sqlite:///{folder}/g.db", "SMTP__PORT": "0", "HTTP__PORT": "0", "LOG": "json"}
-    values["RELAY__FOLDER"] = str(folder / "replies")
-    environment = {**os.environ, **{f"GATEWAY_{name}": value for name, value in values.items()}}
-    with subprocess.Popen(
-        [sys.executable, "-m", "gateway", "serve"], env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        lines = (json.loads(line) for line in process.stderr)
-        ready = next(line for line in lines if line["event"] == "gateway ready")
-        try:
-            yield process.pid, ready["smtp"]
-        finally:
-            process.terminate()
-            process.communicate(timeout=20)
 
 
 def peak(process: int) -> int:
@@ -68,8 +43,8 @@ def pour(number: int, *, in_data: bool) -> str:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says what memory a process had")
 @pytest.mark.parametrize("in_data", [False, True], ids=["command", "mail"])
 def test_an_endless_line(tmp_path: Path, in_data: bool) -> None:
-    with serving(tmp_path) as (process, number), ThreadPoolExecutor(TIMES) as pool:
-        before = peak(process)
-        said = list(pool.map(lambda _: pour(number, in_data=in_data), range(TIMES)))
+    with serving(tmp_path) as served, ThreadPoolExecutor(TIMES) as pool:
+        before = peak(served.process)
+        said = list(pool.map(lambda _: pour(served.number, in_data=in_data), range(TIMES)))
         assert [answer[:9] for answer in said] == ["421 4.3.4"] * TIMES
-        assert peak(process) - before <= GROWTH
+        assert peak(served.process) - before <= GROWTH

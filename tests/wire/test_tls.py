@@ -112,6 +112,23 @@ def test_what_was_sent_in_clear_before_tls_is_thrown_away(tmp_path: Path, operat
     asyncio.run(path())
 
 
+@pytest.mark.parametrize("pause", [0, 0.2], ids=["with the handshake", "before it"])
+def test_a_proxy_header_comes_before_tls(tmp_path: Path, operator: Operator, pause: float) -> None:
+    async def path() -> None:
+        async with port(tmp_path, Kind.SMTPS, **operator.settings, proxy_from=("127.0.0.0/8",)) as here:
+            client = Talk(*await asyncio.open_connection("127.0.0.1", here.number))
+            client.writer.write(b"PROXY TCP4 198.51.100.7 192.0.2.1 4000 25\r\n")
+            await asyncio.sleep(pause)
+            await client.writer.start_tls(operator.trust(), server_hostname=DOMAIN)
+            assert (await client.hear()).startswith("220 ")
+            await client.begin()
+            assert (await client.say(MAIL + b".")).startswith("250")
+            client.writer.close()
+            await client.writer.wait_closed()
+
+    asyncio.run(path())
+
+
 @pytest.mark.parametrize("kind", [Kind.SMTP, Kind.SMTPS])
 def test_a_renewed_certificate_is_shown_without_a_restart(tmp_path: Path, operator: Operator, kind: Kind) -> None:
     async def seen(number: int) -> bytes:
