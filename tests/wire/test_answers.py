@@ -318,6 +318,24 @@ def test_who_goes_away_in_data_does_not_cut_a_commit_in_two(tmp_path: Path, how:
     asyncio.run(path())
 
 
+@pytest.mark.parametrize("limit", ["connection_seconds", "data_seconds", "command_seconds"])
+def test_a_mail_that_is_being_written_down_is_answered_first(tmp_path: Path, limit: str) -> None:
+    values: dict[str, Any] = {limit: 0.5}
+
+    async def path() -> None:
+        async with port(tmp_path, **values) as here, talk(here.number) as client:
+            await client.begin()
+            with here.engine.begin() as lock:
+                lock.exec_driver_sql("UPDATE pals SET name = name")  # the commit has to wait
+                await client.send(MAIL + b".\r\n")
+                await asyncio.sleep(1)
+            assert (await client.hear()).startswith("250 2.0.0")
+            assert (await end_of(client)).startswith("421 4.4.2")
+            assert len(here.mails()) == 1
+
+    asyncio.run(path())
+
+
 def test_stopping_lets_a_mail_come_to_its_end_and_parts_from_the_others(tmp_path: Path) -> None:
     async def path() -> None:
         async with port(tmp_path) as here, talk(here.number) as busy, talk(here.number) as idle:
