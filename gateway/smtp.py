@@ -29,9 +29,7 @@ log = structlog.get_logger("smtp")
 class Desk:
     """aiosmtpd's handler: what is said to RCPT and DATA."""
 
-    def __init__(
-        self, intake: Intake, domains: Domains, after_commit: Callable[[], None], max_recipients: int
-    ) -> None:
+    def __init__(self, intake: Intake, domains: Domains, after_commit: Callable[[], None], max_recipients: int) -> None:
         self._intake = intake
         self._domains = domains
         self._after_commit = after_commit

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from scheduler.clock import utc_now
-
 from gateway import store
 from gateway.app import open_store
+from scheduler.clock import utc_now
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 NOW = "2026-03-01T08:00:00Z"

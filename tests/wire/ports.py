@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from gateway import smtp, store
 from gateway.config import PREFIX, Settings, Smtp
+from gateway.domains import Domains
 from gateway.inbound.certificate import Certificate
 from gateway.inbound.dialogue import Kind
 from gateway.inbound.edge import Edge
@@ -56,7 +57,7 @@ async def port(folder: Path, kind: Kind = Kind.SMTP, **values: Any) -> AsyncIter
         for address in (ANNA, BEN):
             if store.find_pal(connection, address) is None:
                 store.add_pal(connection, Pal(pal_id(address), "A PAL", address, "face-1"), utc_now())
-    desk = smtp.Desk(Intake(engine, Settings().desk()), DOMAIN, lambda: None, settings.max_recipients)
+    desk = smtp.Desk(Intake(engine, Settings().desk()), Domains(DOMAIN), lambda: None, settings.max_recipients)
     certificate = None
     if settings.tls_certificate is not None and settings.tls_key is not None:
         certificate = Certificate(settings.tls_certificate, settings.tls_key)

@@ -63,7 +63,7 @@ DIALOGUES: dict[str, list[tuple[str, str]]] = {
         EHLO,
         ("MAIL FROM:<>", "250 2.0.0"),
         (f"RCPT TO:<nobody@{DOMAIN}>", "550 5.1.1 No PAL has this address"),
-        ("RCPT TO:<anna@elsewhere.example>", f"550 5.7.1 This gateway takes mail for {DOMAIN} only"),
+        ("RCPT TO:<anna@elsewhere.example>", "550 5.7.1 This gateway takes no mail for that domain"),
         (f"RCPT TO:<Anna+tag@{DOMAIN.upper()}>", "250 2.1.5"),
         (f"RCPT TO:<postmaster@{DOMAIN}>", "250 2.1.5"),
         (f"RCPT TO:<Abuse@{DOMAIN}>", "250 2.1.5"),
