@@ -48,10 +48,10 @@ class Port:
 
 
 @asynccontextmanager
-async def port(folder: Path, kind: Kind = Kind.SMTP, **values: Any) -> AsyncIterator[Port]:
-    """A port of a kind, with settings of [smtp]; two PALs are known."""
+async def port(folder: Path, kind: Kind = Kind.SMTP, *, url: str = "", **values: Any) -> AsyncIterator[Port]:
+    """A port of a kind, with settings of [smtp]; two PALs are known to its store (of a URL, or a file in `folder`)."""
     settings = Smtp(**values)
-    engine = connect(f"sqlite:///{folder}/edge.db")
+    engine = connect(url or f"sqlite:///{folder}/edge.db")
     store.create_throwaway(engine)
     with engine.begin() as connection:
         for address in (ANNA, BEN):

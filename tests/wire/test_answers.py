@@ -368,9 +368,9 @@ def test_stopping_does_not_wait_for_ever(tmp_path: Path) -> None:
     asyncio.run(path())
 
 
-def test_mail_to_the_operator_is_kept_and_said_in_one_line(tmp_path: Path) -> None:
+def test_mail_to_the_operator_is_kept_and_said_in_one_line(tmp_path: Path, store_url: str) -> None:
     async def path() -> None:
-        async with port(tmp_path) as here, talk(here.number) as client:
+        async with port(tmp_path, url=store_url) as here, talk(here.number) as client:
             await client.begin(f"postmaster@{DOMAIN}", sender="")
             with capture_logs() as lines:
                 assert (await client.say(MAIL + b".")).startswith("250 2.0.0")
