@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 _SPECIAL: Final = frozenset('()<>[]:;@\\,"')  # RFC 5322 3.2.3; quoted local parts are not worth their tricks
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+_MAILBOX: Final = re.compile(r"(?P<name>[^<>,;:]*)<(?P<angle>[^<>\s,;:]+)>|(?P<plain>[^<>\s,;:]+)")
 
 
 class Role(StrEnum):
@@ -75,3 +76,41 @@ def role_of(address: str) -> Role | None:
     """The role that a comparable address names, +tag or not; None when it is somebody's."""
     local = without_tag(address).partition("@")[0]
     return Role(local) if local in list(Role) else None
+
+
+def mailbox(value: str) -> str:
+    """The comparable address of a From or Sender (unfolded) that is exactly one mailbox (RFC 5322 3.4), else ''.
+
+    A display name that is itself another address in plain sight is not taken: parsers differ on which of both it is.
+    """
+    found = _MAILBOX.fullmatch((without_comments(value) or "").strip())
+    if found is None:
+        return ""
+    address, name = normal(found["angle"] or found["plain"]), (found["name"] or "").strip()
+    return address if "@" not in name or normal(name) == address else ""
+
+
+def without_comments(value: str) -> str | None:
+    """A structured header value without its comments, each quoted string as one `"` (RFC 5322 3.2).
+
+    None: one of them is not closed.
+    """
+    kept: list[str] = []
+    depth, quoted, escaped = 0, False, False
+    for char in value:
+        if escaped:
+            escaped = False
+        elif char == "\\" and (depth or quoted):
+            escaped = True
+        elif quoted:
+            quoted = char != '"'
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            depth -= 1
+            if depth < 0:
+                return None
+        elif not depth:
+            quoted = char == '"'
+            kept.append(char)
+    return None if quoted or depth or escaped else "".join(kept)

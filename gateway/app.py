@@ -21,9 +21,11 @@ from aiosmtpd.smtp import SMTP
 from sqlalchemy import Engine
 
 from gateway import smtp, store
+from gateway.admission import Admission
 from gateway.api.conversations import Conversations
 from gateway.api.house import House
 from gateway.api.mirror import Mirror
+from gateway.authentication import Require
 from gateway.config import PREFIX, Settings, Smtp
 from gateway.feed import Feeds
 from gateway.forwarding import Forwarding
@@ -33,6 +35,7 @@ from gateway.inbound.edge import Edge, listen_unix
 from gateway.intake import Intake
 from gateway.logs import configure
 from gateway.outbox import Outbox, Via
+from gateway.resolver import DnsResolver, Resolver
 from gateway.sandbox import Sandbox
 from gateway.sink import Sink
 from gateway.web import Callbacks, make_app
@@ -73,9 +76,13 @@ def open_store(url: str) -> Engine:
 class Gateway:
     """One running gateway. `smtp_port`, `http_port` and `mail_ports` are those that are open."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, resolver: Resolver | None = None) -> None:
         self.settings = settings
         certificate = _certificate(settings.smtp)
+        senders = settings.senders
+        self.admission = Admission(
+            resolver or DnsResolver(), senders.sender_auth, settings.trust(), senders.dns_seconds
+        )
         self.engine = open_store(settings.store.url)
         with self.engine.begin() as connection:
             secret = store.secret(connection, "callbacks", token_bytes(32))
@@ -100,7 +107,9 @@ class Gateway:
         self._dispatcher = Dispatcher(self.engine, self.platforms, self.callbacks.url, utc_now, owner, scheduling)
         self._forwarding = Forwarding(self.engine, settings.callbacks.private_networks, utc_now, owner)
         self.intake = Intake(self.engine, settings.desk(), timedelta(seconds=settings.replies.hold_seconds))
-        self._desk = smtp.Desk(self.intake, settings.mail_domains(), self.wake, settings.smtp.max_recipients)
+        self._desk = smtp.Desk(
+            self.intake, self.admission, settings.mail_domains(), self.wake, settings.smtp.max_recipients
+        )
         self._edge = Edge(self._desk, settings.domain, settings.smtp, certificate)
         self._sinks: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[Any]] = []
@@ -145,7 +154,8 @@ class Gateway:
         self._tasks.append(asyncio.create_task(outbox.run(self._replies)))
         self._tasks.append(asyncio.create_task(self._forwarding.run(self._told)))
         log.info("gateway ready", smtp=self.smtp_port, http=self.http_port, store=self.settings.store.url)
-        log.warning("senders are not verified: whoever writes a From header is believed; keep the port private")
+        if self.settings.senders.sender_auth is Require.OFF:
+            log.warning("SENDERS ARE NOT VERIFIED (sender_auth=off): whoever writes a From header is believed")
 
     async def _relay(self) -> Via:
         """The relay of the settings, or a local one that writes into a folder."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.keys import Key
     from gateway.pals import Pal
     from gateway.replay import Shown
-    from gateway.store import MailRow
+    from gateway.store import InviteRow, MailRow
     from scheduler.joins import Join
 
 DEMO_ADDRESS = "anna@invite.example.com"
@@ -52,6 +52,11 @@ joins_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+invites_app = typer.Typer(
+    help="Invitations: what was decided on them, and who sent them. Example: pal-gateway invites list",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 keys_app = typer.Typer(
     help="API keys: who may ask over HTTP. Example: pal-gateway keys list",
     no_args_is_help=True,
@@ -65,6 +70,7 @@ mails_app = typer.Typer(
 app.add_typer(pals_app, name="pals")
 app.add_typer(mails_app, name="mails")
 app.add_typer(joins_app, name="joins")
+app.add_typer(invites_app, name="invites")
 app.add_typer(keys_app, name="keys")
 
 ConfigOption = Annotated[
@@ -485,6 +491,33 @@ def _mail_line(mail: MailRow, as_json: bool) -> str:
 def _printable(text: str) -> str:
     """What a terminal does not take for commands to itself."""
     return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+@invites_app.command("list")
+def invites_list(
+    pal: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Only this PAL's.")] = None,
+    verdict: Annotated[str | None, typer.Option(metavar="VERDICT", help="Only those decided like this.")] = None,
+    confirmations: Annotated[
+        bool, typer.Option("--confirmations", help="Only Google's questions whether mail may be forwarded to a PAL.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 100,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what was decided, the newest first.
+
+    Example: pal-gateway invites list --pal anna@invite.example.com --verdict rejected
+    """
+    from gateway import store
+    from gateway.verdict import Verdict
+
+    if verdict is not None and verdict not in list(Verdict):
+        fail(f"{verdict!r} is not a verdict; they are {', '.join(Verdict)}.", 2)
+    with _store(None, config) as engine, engine.connect() as connection:
+        pal_id = _known_pal(connection, pal).id if pal else None
+        called = {one.id: one.address for one in store.all_pals(connection)}
+        found = store.find_invites(connection, pal_id=pal_id, verdict=verdict, confirmations=confirmations, limit=limit)
+        for invite in found:
+            address = called.get(invite.pal_id, invite.pal_id)
+            typer.echo(_invite_json(invite, address) if as_json else _invite_line(invite, address))
 
 
 @keys_app.command("create")
@@ -597,6 +630,24 @@ def _pal_line(pal: Pal, as_json: bool) -> str:
             }
         )
     return f"{pal.address}  {pal.name}  invited by {', '.join(pal.allowlist) or 'anyone'}"
+
+
+def _invite_json(invite: InviteRow, address: str) -> str:
+    from gateway.replay import instant_text
+
+    return json.dumps({**vars(invite), "pal": address, "decided_at": instant_text(invite.decided_at)})
+
+
+def _invite_line(invite: InviteRow, address: str) -> str:
+    reason = f" ({invite.reason})" if invite.reason else ""
+    line = f"{invite.id}  {invite.decided_at:%Y-%m-%d %H:%M} UTC  {address}  {invite.verdict}{reason}"
+    line += f"  from {invite.sender or 'nobody'}"
+    if invite.authentication is not None:
+        line += f", {'verified' if invite.authentication['auth_id'] else 'not verified'}"
+    if invite.confirmation is not None:
+        asks = invite.confirmation
+        line += f"\n  {asks['mailbox']} wants to forward its mail here: code {asks['code']}, or open {asks['link']}"
+    return line
 
 
 def _join_line(join: Join) -> str:

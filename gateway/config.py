@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.authentication import Require, Trust
 from gateway.binding import Links
 from gateway.decide import Desk
 from gateway.domains import Domains, domain_name
@@ -138,9 +139,23 @@ class Relay(_Section):
 
 
 class Replies(_Section):
-    """How long an answer waits, so that a burst of edits is answered once."""
+    """How long an answer waits, so that a burst of edits is answered once, and how many an organizer gets."""
 
     hold_seconds: float = Field(default=5, ge=0, le=600)
+    hourly_per_organizer: int = Field(default=60, ge=1)
+
+
+class Senders(_Section):
+    """Who is believed about who sent a mail."""
+
+    sender_auth: Require = Require.ALLOWLIST
+    google_vouching: bool = True
+    apple_vouching: bool = True
+    arc_sealers: tuple[Domain, ...] = ()
+    meeting_forwards: bool = False
+    auth_results: str = ""
+    pinned_peers: tuple[IPvAnyNetwork, ...] = ()
+    dns_seconds: float = Field(default=5, gt=0, le=60)
 
 
 class Joining(_Section):
@@ -181,6 +196,7 @@ class Settings(BaseSettings):
     callbacks: CallbackSettings = CallbackSettings()
     relay: Relay = Relay()
     replies: Replies = Replies()
+    senders: Senders = Senders()
     joining: Joining = Joining()
     invitations: Invitations = Invitations()
 
@@ -215,6 +231,18 @@ class Settings(BaseSettings):
             decline_strangers=self.invitations.decline_strangers,
             accept_forwarded=self.invitations.accept_forwarded,
             join_all_day=self.joining.all_day,
+            hourly_per_organizer=self.replies.hourly_per_organizer,
+        )
+
+    def trust(self) -> Trust:
+        """Who is believed about who sent a mail."""
+        return Trust(
+            google=self.senders.google_vouching,
+            apple=self.senders.apple_vouching,
+            sealers=frozenset(self.senders.arc_sealers),
+            meeting_forwards=self.senders.meeting_forwards,
+            server=self.senders.auth_results,
+            peers=tuple(map(str, self.senders.pinned_peers)),
         )
 
 
@@ -232,6 +260,11 @@ def load(path: Path | None = None) -> Settings:
         raise BadConfig(_sentence(error)) from error
     if settings.platform.mirror_pals and not settings.platform.base_url:
         raise BadConfig("platform.mirror_pals: there is nothing to mirror PALs at without platform.base_url.")
+    if settings.senders.auth_results and not settings.senders.pinned_peers:
+        raise BadConfig(
+            "senders.auth_results needs senders.pinned_peers: the networks of your own mail servers, "
+            "because anybody else can write Authentication-Results."
+        )
     _check_known("platform.joinable", "a platform", settings.platform.joinable, [one.name for one in PLATFORMS])
     _check_known("targets", "a further target", settings.targets, sorted(targets().keys() - {CONVERSATION}))
     _check_tls(settings.smtp)

@@ -26,10 +26,10 @@ from gateway.itip import (
     removed,
     with_override,
 )
-from gateway.pals import ALWAYS_ALLOWED, Pal, allowed_by
+from gateway.pals import Pal, allowed_by
 from gateway.platforms import Candidate
 from gateway.reply import Reply, block_of_date, calendar_text
-from gateway.senders import Sender, owns, pinned
+from gateway.senders import Sender, may_be_answered, owns, pinned, taken_at_its_word
 from gateway.verdict import Reason, SeenLink, Verdict
 from gateway.wording import accepted, declined
 from scheduler.event import Answer, Component, Event
@@ -38,6 +38,9 @@ from scheduler.joins import Join, Policy, ahead, plan
 ORPHAN: Final = "the override matches no date of the series; it counts at its own time"
 MAX_SEEN: Final = 20  # links of one message that are kept with the decision
 MAX_SEEN_URL: Final = 2000  # characters of one of them; a Teams link has some 300
+
+# In place of an answer that did not go out, because ORGANIZER is not on the side of who sent the mail.
+WITHHELD: Final = "WITHHELD"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Desk:
     decline_strangers: bool = True  # answer who is not on the allowlist; False: stay silent
     accept_forwarded: bool = True  # come also when only the envelope names the PAL
     join_all_day: bool = False
+    hourly_per_organizer: int = 60  # answers that one organizer is sent
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Decision:
 
 def decide(case: Case, desk: Desk, now: datetime) -> Decision:
     """The decision on one message for one PAL at an instant (UTC)."""
+    if not case.pal.allowlist:
+        case = replace(case, sender=taken_at_its_word(case.sender))
     case = replace(case, known=_trusted(case))
     return _nothing_to_do(case) or _not_allowed(case, desk, now) or _not_the_owner(case) or _applied(case, desk, now)
 
@@ -116,8 +122,11 @@ def _allowing_entry(case: Case) -> str | None:
 
 
 def _not_allowed(case: Case, desk: Desk, now: datetime) -> Decision | None:
-    if not case.pal.allowlist or _allowing_entry(case) or case.sender.address == ALWAYS_ALLOWED:
+    if not case.pal.allowlist or _allowing_entry(case) or case.sender.is_google_forwarding:
         return None
+    if not case.sender.address:
+        # No answer: it would go to whomever the mail names.
+        return Decision(Verdict.REJECTED, Reason.NOT_AUTHENTICATED)
     held_already = case.known is not None and (case.known.master is not None or case.known.overrides)
     if case.message.method != "REQUEST" or held_already or not desk.decline_strangers:
         # A stranger's word about an event that we hold gets no answer: it would look like ours to the organizer.
@@ -138,7 +147,9 @@ def _refused(case: Case, reason: Reason, now: datetime) -> Decision:
     block = next((one for one in message.events if one.first("RECURRENCE-ID") is None), message.events[0])
     # One answer is enough for a stranger, however often the invitation is edited.
     reply = reply_for(case, block, None, "DECLINED", declined(reason, case.pal.name, None), now, anew=False)
-    event = Event(message.uid, organizer(message), _owner(case.sender), answers=(Answer(None, "DECLINED"),))
+    if _is_withheld(case):
+        return Decision(Verdict.DECLINED, reason, notes=(_withheld(case),))
+    event = replace(_new_event(case), answers=(Answer(None, "DECLINED"),))
     return Decision(Verdict.DECLINED, reason, event=event, replies=(reply,))
 
 
@@ -161,7 +172,7 @@ def _taken_in(case: Case, desk: Desk, now: datetime, components: tuple[Component
     """The decision on what the message says, once it is read."""
     if case.message.method == "ADD":
         components = tuple(as_added(one) for one in components)
-    known = case.known or Event(case.message.uid, organizer(case.message), _owner(case.sender))
+    known = _confirmed(case.known, case.sender) if case.known else _new_event(case)
     master = next((one for one in components if one.recurrence_id is None), known.master)
     components = tuple(located(one, master) for one in components)
     why_out = _why_out(components, known, master, case.message.method, desk)
@@ -175,7 +186,7 @@ def _taken_in(case: Case, desk: Desk, now: datetime, components: tuple[Component
     said = _answered(case, desk, now, known, applied, blocks)
     if said.verdict is Verdict.CANCELLED:
         said = replace(said, reason=next((why for _, why in why_out if why), said.reason))
-    return replace(said, allowed_by=_allowing_entry(case), notes=notes)
+    return replace(said, allowed_by=_allowing_entry(case), notes=(*notes, *said.notes))
 
 
 def _seen(bound: tuple[Bound, ...], links: Links) -> tuple[SeenLink, ...]:
@@ -208,8 +219,26 @@ def _nothing_new(case: Case, desk: Desk, now: datetime, applied: Applied) -> Dec
     return replace(said, event=applied.event, joins=joins)
 
 
-def _owner(sender: Sender) -> str | None:
-    return None if sender.is_file else sender.address
+def _new_event(case: Case) -> Event:
+    """An event not heard of before: its sender is pinned as its owner. A file pins nobody."""
+    sender = case.sender
+    owner = None if sender.is_file else sender.address
+    return Event(case.message.uid, organizer(case.message), owner, owner_verified=sender.verified)
+
+
+def _confirmed(known: Event, sender: Sender) -> Event:
+    """From the first mail on that somebody vouches for, its owner is not believed without."""
+    same = sender.verified and sender.address == known.owner
+    return replace(known, owner_verified=True) if same else known
+
+
+def _is_withheld(case: Case) -> bool:
+    return not may_be_answered(organizer(case.message), case.sender)
+
+
+def _withheld(case: Case) -> str:
+    """What the operator is told of an answer that does not go out: it would reach somebody who did not ask."""
+    return f"no answer goes to {organizer(case.message)}: that is not on the side of {case.sender.shown}"
 
 
 def _why_out(
@@ -264,15 +293,20 @@ def _answered(
     if first.reason is Reason.ALREADY_ENDED and known.answers:
         # An edit of what is over changes nothing and is not answered.
         return Decision(Verdict.IGNORED, first.reason, event=event, joins=joins, gone=gone)
-    replies = []
+    replies, notes = [], tuple[str, ...]()
     for one in current:
         anew = _is_asked_anew(known, event, one, alone=applied.news[0].recurrence_id is not None)
         differs = event.answer(one.component.recurrence_id) != one.partstat
         if case.message.method == "REQUEST" and (anew or differs):
+            if _is_withheld(case):
+                notes, event = (_withheld(case),), _with_answer(event, one, WITHHELD)
+                continue
             replies.append(_reply_to(case, desk, now, event, one, anew=anew))
-            event = _with_answer(event, one)
+            event = _with_answer(event, one, one.partstat)
     verdict = Verdict.DECLINED if first.reason else Verdict.ACCEPTED
-    return Decision(verdict, first.reason, first.component.platform, event, joins, tuple(replies), gone=gone)
+    return Decision(
+        verdict, first.reason, first.component.platform, event, joins, tuple(replies), notes=notes, gone=gone
+    )
 
 
 def _objection(event: Event, component: Component, desk: Desk, now: datetime) -> Reason | None:
@@ -344,9 +378,9 @@ def _coming_again(event: Event, judged: list[_Judged]) -> Event:
     return replace(event, overrides=overrides)
 
 
-def _with_answer(event: Event, one: _Judged) -> Event:
+def _with_answer(event: Event, one: _Judged, said: str) -> Event:
     others = [known for known in event.answers if known.recurrence_id != one.component.recurrence_id]
-    return replace(event, answers=(*others, Answer(one.component.recurrence_id, one.partstat)))
+    return replace(event, answers=(*others, Answer(one.component.recurrence_id, said)))
 
 
 def _is_asked_anew(known: Event, event: Event, one: _Judged, *, alone: bool) -> bool:

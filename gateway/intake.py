@@ -9,7 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from secrets import token_hex
@@ -21,18 +21,20 @@ from sqlalchemy.exc import IntegrityError
 
 import scheduler.store
 from gateway import store
-from gateway.address import domain_of, without_tag
+from gateway.address import domain_of, normal, without_tag
 from gateway.binding import organizer, own_attendee
+from gateway.confirmation import Confirmation, confirmation_of
 from gateway.decide import Case, Decision, Desk, decide
 from gateway.ics import Message, Unreadable, read
 from gateway.mime import CalendarPart, MailFacts, parse
 from gateway.pals import Pal
 from gateway.reply import Reply, render
-from gateway.senders import Sender
+from gateway.senders import Origin, Sender
 from gateway.verdict import Reason, Verdict
 from scheduler.database import AWAY, is_disk_full
 from scheduler.joins import refill_at
 
+TOO_MANY: Final = "no answer goes to {organizer}: it was sent {count} within an hour (replies.hourly_per_organizer)"
 TRIES: Final = 3  # two mails about one new event at once: the second finds it written and decides again
 
 log = structlog.get_logger("mails")
@@ -48,12 +50,17 @@ class StoreAway(Exception):
 
 @dataclass(frozen=True)
 class Incoming:
-    """A mail as it came; `recipients` are comparable addresses, `id` is ours."""
+    """A mail as it came; `recipients` are comparable addresses, `id` is ours.
+
+    `sender` is who the door says sent it, None where nobody checked.
+    """
 
     id: str
     raw: bytes
     mail_from: str
     recipients: tuple[str, ...]
+    origin: Origin = field(default_factory=Origin)
+    sender: Sender | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ class Reading:
     body: str = ""
     fault: Reason | None = None
     detail: str = ""
+    confirmation: Confirmation | None = None
 
 
 class Intake:
@@ -103,16 +111,22 @@ class Intake:
         return self._safely(Incoming(fresh_id("m"), data, "", recipients), _read_file, pals, now)
 
     def _safely(
-        self, mail: Incoming, read_it: Callable[[bytes], Reading], named: Sequence[Pal] | None, now: datetime
+        self,
+        mail: Incoming,
+        read_it: Callable[[bytes, Sender | None], Reading],
+        named: Sequence[Pal] | None,
+        now: datetime,
     ) -> list[Played]:
         """Read and write; a fault of ours sets the mail aside instead."""
         try:
-            return self._write(mail, read_it(mail.raw), named, now)
+            return self._write(mail, read_it(mail.raw, mail.sender), named, now)
         except StoreAway:
             raise
         except Exception as error:
             log.exception("mail quarantined", mail=mail.id)
-            fault = Reading((), Sender(""), fault=Reason.ERROR, detail=f"{type(error).__name__}: {error}"[:500])
+            fault = Reading(
+                (), mail.sender or Sender(""), fault=Reason.ERROR, detail=f"{type(error).__name__}: {error}"[:500]
+            )
             return self._write(mail, fault, named, now)
 
     def _write(self, mail: Incoming, reading: Reading, named: Sequence[Pal] | None, now: datetime) -> list[Played]:
@@ -157,8 +171,26 @@ class Intake:
             for pal in _addressed(message, pals) if is_file else pals:
                 played.append(Played(pal, message.uid, self._one(connection, mail, reading, message, pal, now)))
         for number, one in enumerate(played):
-            self._keep(connection, mail, reading, one, number, now)
+            played[number] = self._within_rate(connection, one, now)
+            self._keep(connection, mail, reading, played[number], number, now)
         return played
+
+    def _within_rate(self, connection: Connection, one: Played, now: datetime) -> Played:
+        """Without the answers that would be too many for one organizer: somebody may be using us to write to them."""
+        kept, notes, sent = list[Reply](), dict[str, None](), dict[str, int]()
+        for reply in one.decision.replies:
+            organizer = normal(reply.to)
+            if organizer not in sent:
+                sent[organizer] = store.replies_to(connection, organizer, now - timedelta(hours=1))
+            if sent[organizer] < self._desk.hourly_per_organizer:
+                kept.append(reply)
+                sent[organizer] += 1
+            else:
+                notes[TOO_MANY.format(organizer=organizer, count=sent[organizer])] = None
+        if not notes:
+            return one
+        decision = replace(one.decision, replies=tuple(kept), notes=(*one.decision.notes, *notes))
+        return replace(one, decision=decision)
 
     def _one(
         self, connection: Connection, mail: Incoming, reading: Reading, message: Message, pal: Pal, now: datetime
@@ -190,13 +222,15 @@ class Intake:
                 mail_id=mail.id,
                 pal_id=one.pal.id,
                 uid=one.uid,
-                sender=reading.sender.address,
+                sender=reading.sender.shown,
                 verdict=decision.verdict,
                 reason=decision.reason,
                 platform=decision.platform,
                 allowed_by=decision.allowed_by,
                 detail="; ".join(filter(None, (decision.detail, *decision.notes))),
                 link_candidates=[vars(link) for link in decision.seen],
+                authentication=reading.sender.as_json() if reading.sender.checked else None,
+                confirmation=reading.confirmation.as_json() if reading.confirmation else None,
                 decided_at=now,
             ),
         )
@@ -233,19 +267,21 @@ def _letter_id(key: str) -> str:
 
 def read_kept(raw: bytes) -> Reading:
     """What was kept, read as it was when it came: a mail, or a bare calendar file."""
-    reading = _read_mail(raw)
-    return reading if reading.fault is None else _read_file(raw)
+    reading = _read_mail(raw, None)
+    return reading if reading.fault is None else _read_file(raw, None)
 
 
-def _read_mail(raw: bytes) -> Reading:
+def _read_mail(raw: bytes, checked: Sender | None) -> Reading:
     try:
         facts = parse(raw)
     except Unreadable as error:
-        return Reading((), Sender(""), fault=Reason.UNREADABLE, detail=str(error))
-    reading = Reading((), Sender(facts.from_address), facts.message_id, facts.body)
+        return Reading((), checked or Sender(""), fault=Reason.UNREADABLE, detail=str(error))
+    sender = checked or Sender(facts.from_address, claimed=facts.from_address)
+    asked = confirmation_of(facts.subject, facts.body) if sender.is_google_forwarding else None
+    reading = Reading((), sender, facts.message_id, facts.body, confirmation=asked)
     fault = _no_invitation(facts)
     if fault is not None:
-        return replace(reading, fault=fault)
+        return replace(reading, fault=Reason.FORWARDING_CONFIRMATION if asked else fault)
     try:
         messages = tuple(_said_by(part, message) for part in facts.calendars for message in read(part.data))
     except Unreadable as error:
@@ -269,7 +305,7 @@ def _no_invitation(facts: MailFacts) -> Reason | None:
     return None
 
 
-def _read_file(data: bytes) -> Reading:
+def _read_file(data: bytes, checked: Sender | None) -> Reading:
     sender = Sender("", is_file=True)
     try:
         # Without a METHOD a file that somebody plays is taken as an invitation.
@@ -290,7 +326,8 @@ def _say(mail: Incoming, reading: Reading, one: Played) -> None:
     facts = {
         "reason": decision.reason,
         "detail": decision.detail,
-        "sender": reading.sender.address,
+        "sender": reading.sender.shown,
+        "rule": reading.sender.rule,
         "joins": len(decision.joins),
         "replies": len(decision.replies),
     }

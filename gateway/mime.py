@@ -19,7 +19,7 @@ from email.message import Message as Mail
 from email.utils import collapse_rfc2231_value, getaddresses
 from typing import Final
 
-from gateway.address import normal
+from gateway.address import mailbox, normal
 from gateway.ics import Unreadable, decode
 
 MAX_HEADER_BYTES: Final = 64 * 1024
@@ -32,6 +32,7 @@ _TEXT_TYPES: Final = ("text/plain", "text/html")
 _TNEF_TYPES: Final = ("application/ms-tnef", "application/vnd.ms-tnef")
 _METHOD: Final = re.compile(rb"^METHOD[:;]", re.MULTILINE | re.IGNORECASE)
 _QUADRATIC: Final = ("punycode", "idna")  # no charsets of mail, and 200 kB of the first take six seconds
+_FOLD: Final = re.compile(r"[\r\n]+(?=[ \t])")
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 
 
@@ -69,11 +70,11 @@ def parse(data: bytes) -> MailFacts:
     parts = list(_walk(mail, 0))
     if len(parts) > MAX_PARTS:
         raise Unreadable(f"more than {MAX_PARTS} parts")
-    senders = _addresses(mail, "From")
+    senders = [str(value) for value in mail.get_all("From", [])]
     return MailFacts(
         message_id=str(mail.get("Message-ID", "")).strip()[:500],
         subject=_decoded(str(mail.get("Subject", ""))),
-        from_address=senders[0] if len(senders) == 1 else "",
+        from_address=mailbox(_FOLD.sub("", senders[0])) if len(senders) == 1 else "",
         to_addresses=_addresses(mail, "To", "Cc", "Delivered-To", "X-Original-To"),
         calendars=_calendars(parts),
         body=_body(parts),

@@ -15,7 +15,7 @@ from enum import IntEnum
 
 from gateway.address import from_uri, without_tag
 from gateway.binding import Links, Unbound, bind, organizer, own_attendee
-from gateway.decide import Case, reply_for
+from gateway.decide import WITHHELD, Case, reply_for
 from gateway.ics import Block, Message, Property
 from gateway.itip import as_added, located
 from gateway.reply import Reply, block_of_date
@@ -68,7 +68,7 @@ class Source:
 def owed(event: Event, now: datetime, policy: Policy) -> tuple[Promise, ...]:
     """What the organizer of an event may expect of the PAL at an instant (UTC): one promise for each answer.
 
-    An organizer who has heard nothing yet expects it, too.
+    An organizer who has heard nothing yet expects it, too, but not one whom the answer was kept from.
     """
     dates: dict[datetime | None, list[Component]] = {}
     for one in (event.master, *event.in_force):
@@ -77,7 +77,7 @@ def owed(event: Event, now: datetime, policy: Policy) -> tuple[Promise, ...]:
     return tuple(
         Promise(event.master if date is None and event.master is not None else those[0], date)
         for date, those in dates.items()
-        if event.answer(date) != "DECLINED" and any(_is_ahead(event, one, now, policy) for one in those)
+        if event.answer(date) not in ("DECLINED", WITHHELD) and any(_is_ahead(event, one, now, policy) for one in those)
     )
 
 

@@ -1,6 +1,7 @@
 """The desk for mail: what is said to each recipient and to each mail. A door.
 
 Rules of this file:
+- A mail is examined before anything of it is kept: who sent it, and whether it may come in at all (`admission`).
 - 250 only after the commit; while the store is away 451, and the sending server keeps the mail.
 - A client that goes away in DATA does not undo a commit. How it is spoken is `inbound`'s affair.
 """
@@ -16,9 +17,13 @@ import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from gateway.address import domain_of, normal, role_of
+from gateway.admission import Admission, Refusal
+from gateway.authentication import Arrived
 from gateway.domains import Domains
 from gateway.inbound import answers
+from gateway.inbound.dialogue import origin_of
 from gateway.intake import Incoming, Intake, StoreAway, fresh_id
+from gateway.senders import Origin
 from scheduler.clock import utc_now
 
 NULL_SENDER: Final = "<>"  # as aiosmtpd has it (RFC 5321 4.5.5)
@@ -29,8 +34,16 @@ log = structlog.get_logger("smtp")
 class Desk:
     """aiosmtpd's handler: what is said to RCPT and DATA."""
 
-    def __init__(self, intake: Intake, domains: Domains, after_commit: Callable[[], None], max_recipients: int) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        admission: Admission,
+        domains: Domains,
+        after_commit: Callable[[], None],
+        max_recipients: int,
+    ) -> None:
         self._intake = intake
+        self._admission = admission
         self._domains = domains
         self._after_commit = after_commit
         self._max_recipients = max_recipients
@@ -58,7 +71,7 @@ class Desk:
         raw = envelope.content if isinstance(envelope.content, bytes) else b""
         recipients = tuple(dict.fromkeys(envelope.rcpt_tos))
         sender = "" if envelope.mail_from == NULL_SENDER else envelope.mail_from or ""
-        taking = asyncio.create_task(self._take(Incoming(fresh_id("m"), raw, sender, recipients)))
+        taking = asyncio.create_task(self._take(Arrived(raw, sender, Origin(*origin_of(session))), recipients))
         self._under_way.add(taking)
         taking.add_done_callback(self._under_way.discard)
         # Shielded: a client that goes away now must not cut the commit in two.
@@ -74,7 +87,12 @@ class Desk:
         if self.busy:
             await asyncio.wait(set(self._under_way), timeout=seconds)
 
-    async def _take(self, mail: Incoming) -> str:
+    async def _take(self, arrived: Arrived, recipients: tuple[str, ...]) -> str:
+        for_a_pal = any(role_of(one) is None for one in recipients)
+        sender = await self._admission.examine(arrived, utc_now, for_a_pal=for_a_pal)
+        if isinstance(sender, Refusal):
+            return sender.answer
+        mail = Incoming(fresh_id("m"), arrived.raw, arrived.mail_from, recipients, arrived.origin, sender)
         try:
             await asyncio.to_thread(self._intake.take, mail, utc_now())
         except StoreAway as error:

@@ -42,6 +42,7 @@ from sqlalchemy import (
 )
 
 import scheduler.store
+from gateway.address import normal
 from gateway.documents import conferencing_of, document_of
 from gateway.keys import Key
 from gateway.pals import Pal
@@ -108,6 +109,8 @@ invites = Table(
     Column("allowed_by", Text),
     Column("detail", Text, nullable=False),
     Column("link_candidates", JSON, nullable=False),
+    Column("authentication", JSON(none_as_null=True)),  # how the sender came about; NULL: not checked
+    Column("confirmation", JSON(none_as_null=True)),  # what Google's forwarding robot asks
     Column("decided_at", UtcDateTime, nullable=False),
     Index("invites_event", "pal_id", "uid"),
     Index("invites_mail", "mail_id"),
@@ -127,6 +130,7 @@ outbox = Table(
     Column("anew", Boolean, nullable=False),  # the organizer waits for it, also if it is the same as the last one
     Column("sender", String, nullable=False),
     Column("recipient", Text, nullable=False),
+    Column("organizer", Text, nullable=False),  # the recipient as it is compared
     Column("raw", LargeBinary, nullable=False),
     Column("state", String, nullable=False),  # queued, sent, superseded, failed
     Column("created_at", UtcDateTime, nullable=False),
@@ -135,6 +139,7 @@ outbox = Table(
     Column("owner", String),
     Column("error", Text),
     Index("outbox_event", "pal_id", "uid"),
+    Index("outbox_organizer", "organizer", "created_at"),
 )
 Index(
     "outbox_wake",
@@ -179,6 +184,8 @@ class InviteRow:
     detail: str
     link_candidates: Sequence[Mapping[str, Any]]  # the links in it, as `SeenLink` has them
     decided_at: datetime
+    authentication: dict[str, Any] | None = None
+    confirmation: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -345,6 +352,21 @@ def account_invites(
         query = query.where(invites.c.verdict == verdict)
     page = page_of_rows(connection, query, invites.c.decided_at, after, limit, newest=True)
     return Page(tuple(InviteRow(**row._mapping) for row in page.rows), page.total, page.next)
+
+
+def find_invites(
+    connection: Connection, *, pal_id: str | None, verdict: str | None, confirmations: bool, limit: int
+) -> list[InviteRow]:
+    """What was decided last, for every PAL or one, the newest first."""
+    query = select(invites)
+    if pal_id is not None:
+        query = query.where(invites.c.pal_id == pal_id)
+    if verdict is not None:
+        query = query.where(invites.c.verdict == verdict)
+    if confirmations:
+        query = query.where(invites.c.confirmation.is_not(None))
+    newest = query.order_by(invites.c.decided_at.desc(), invites.c.id).limit(limit)
+    return [InviteRow(**row._mapping) for row in connection.execute(newest)]
 
 
 def _of_account(column: Column[Any], account: str, pal_id: str | None) -> ColumnElement[bool]:
@@ -529,6 +551,7 @@ def queue_reply(
             anew=anew,
             sender=reply.sender,
             recipient=reply.to,
+            organizer=normal(reply.to),
             raw=raw,
             state="queued" if needed else "superseded",
             created_at=now,
@@ -574,6 +597,12 @@ def last_sent(connection: Connection, pal_id: str, uid: str, recurrence_id: date
         if last is not None:
             return str(last.partstat) if last.state == "sent" else None
     return None
+
+
+def replies_to(connection: Connection, organizer: str, since: datetime) -> int:
+    """How many answers to a comparable address were made since an instant, those that were replaced left out."""
+    count = select(func.count()).select_from(outbox).where(outbox.c.organizer == organizer)
+    return connection.execute(count.where(outbox.c.created_at > since, outbox.c.state != "superseded")).scalar_one()
 
 
 def claim_letters(connection: Connection, now: datetime, owner: str, lease: timedelta, limit: int) -> list[Letter]:

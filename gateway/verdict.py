@@ -24,6 +24,7 @@ class Reason(StrEnum):
     NO_MEETING_LINK = "no-meeting-link"
     LINK_NOT_JOINABLE = "link-not-joinable"
     NOT_ON_ALLOWLIST = "not-on-allowlist"
+    NOT_AUTHENTICATED = "not-authenticated"
     NOT_THE_ORGANIZER = "not-the-organizer"
     ALREADY_ENDED = "already-ended"
     ALL_DAY = "all-day"
@@ -31,6 +32,7 @@ class Reason(StrEnum):
     INVALID = "invalid"
     UNREADABLE = "unreadable"
     NO_CALENDAR = "no-calendar"
+    FORWARDING_CONFIRMATION = "forwarding-confirmation"
     NO_EVENT = "no-event"
     REPORT = "report"
     TNEF = "tnef"
@@ -79,6 +81,10 @@ TO_ORGANIZER: Final = {
 
 # For the operator, in the log and in `explain`.
 TO_OPERATOR: Final = {
+    Reason.NOT_AUTHENTICATED: "nobody vouches for the sender, and the PAL has an allowlist",
+    Reason.FORWARDING_CONFIRMATION: (
+        "Google asks to confirm that somebody's mail is forwarded here; see pal-gateway invites list --confirmations"
+    ),
     Reason.NOT_THE_ORGANIZER: "the sender is not the one who invited the PAL to this event",
     Reason.INVALID: "the event lacks what an invitation must have",
     Reason.UNREADABLE: "the calendar part cannot be read",

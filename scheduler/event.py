@@ -115,7 +115,8 @@ class Timing:
 
 @dataclass(frozen=True)
 class Event:
-    """All that one PAL knows of one UID. `owner` is the sender that the first invitation pinned, None if unknown.
+    """All that one PAL knows of one UID. `owner` is the sender that the first invitation pinned, None if unknown;
+    `owner_verified`: somebody vouched for it, so that a mail which nobody vouches for cannot speak for it.
 
     `timings` are the versions of the master, oldest first: an override older than a change of times is void.
     """
@@ -123,6 +124,7 @@ class Event:
     uid: str
     organizer: str
     owner: str | None = None
+    owner_verified: bool = False
     master: Component | None = None
     overrides: tuple[Component, ...] = ()
     answers: tuple[Answer, ...] = ()

@@ -16,10 +16,12 @@ PURE = {
     "gateway": {
         "gateway", "address", "ics", "zone_names", "binding", "itip", "pals", "senders", "verdict", "wording", "reply",
         "mime", "decide", "promises", "platforms", "documents", "keys", "domains", "feed",
+        "precheck", "lookups", "signatures", "spf", "results", "authentication", "confirmation",
     },
 }  # fmt: skip
 PURE_LIBRARIES = {
-    "dateutil", "icalendar", "jsonpatch", "jsonpointer", "pydantic", "pydantic_core", "re2", "tzlocal.windows_tz",
+    "dateutil", "dkim", "icalendar", "jsonpatch", "jsonpointer", "publicsuffixlist", "pydantic", "pydantic_core", "re2",
+    "spf", "tzlocal.windows_tz",
 }  # fmt: skip
 # What of the standard library does I/O, asks the clock, or rolls dice.
 IMPURE = {

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import Engine
 
 from gateway import store, store_calls
@@ -61,9 +61,39 @@ class LinkCandidate(BaseModel):
     chosen: bool
 
 
+class StepAnswer(BaseModel):
+    """One thing that was looked at, of what, and what came of it."""
+
+    check: str
+    of: str
+    verdict: str
+    detail: str
+
+
+class AuthenticationAnswer(BaseModel):
+    """Who somebody vouches for as the sender, null for nobody; the From header; and how it came about."""
+
+    auth_id: str | None
+    from_: str = Field(alias="from")
+    rule: str | None
+    chain: list[StepAnswer]
+
+
+class ConfirmationAnswer(BaseModel):
+    """The code to type in, or the link to open, and the mailbox that asks."""
+
+    code: str
+    link: str
+    mailbox: str
+
+
 class InviteAnswer(BaseModel):
-    """What was decided on an invitation. `allowed_by`: the allowlist entry that admits its sender. `link_candidates`:
-    what was found in which field of the event, the best first."""
+    """What was decided on an invitation. `allowed_by`: the allowlist entry that admits its sender.
+
+    `link_candidates`: what was found in which field of the event, the best first. `authentication`: how the sender came
+    about, null when it was not checked. `confirmation`: what Google asks when somebody lets their mail be forwarded to
+    the PAL.
+    """
 
     invite_id: str
     pal_id: str
@@ -75,6 +105,8 @@ class InviteAnswer(BaseModel):
     allowed_by: str | None
     detail: str
     link_candidates: list[LinkCandidate]
+    authentication: AuthenticationAnswer | None
+    confirmation: ConfirmationAnswer | None
     decided_at: str
 
 

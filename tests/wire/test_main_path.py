@@ -184,7 +184,7 @@ def test_a_tagged_address_postmaster_and_an_empty_mail_are_taken(tmp_path: Path)
     async def path() -> None:
         async with running(settings_for(tmp_path)) as gateway:
             for recipient in ("Anna+news@INVITE.example.com", "postmaster@invite.example.com"):
-                assert await asyncio.to_thread(send, gateway, b"Subject: hello\r\n\r\n", recipient) == {}
+                assert await asyncio.to_thread(send, gateway, b"From: a@b.example\r\n\r\nhello", recipient) == {}
             assert await joins_of(gateway) == []
 
     asyncio.run(path())

@@ -72,6 +72,8 @@ def _mails() -> None:
         sa.Column("allowed_by", sa.Text),
         sa.Column("detail", sa.Text, nullable=False),
         sa.Column("link_candidates", sa.JSON, nullable=False),
+        sa.Column("authentication", sa.JSON),
+        sa.Column("confirmation", sa.JSON),
         sa.Column("decided_at", UtcDateTime, nullable=False),
     )
     op.create_index("invites_event", "invites", ["pal_id", "uid"])
@@ -134,6 +136,7 @@ def _replies() -> None:
         sa.Column("anew", sa.Boolean, nullable=False),
         sa.Column("sender", sa.String, nullable=False),
         sa.Column("recipient", sa.Text, nullable=False),
+        sa.Column("organizer", sa.Text, nullable=False),
         sa.Column("raw", sa.LargeBinary, nullable=False),
         sa.Column("state", sa.String, nullable=False),
         sa.Column("created_at", UtcDateTime, nullable=False),
@@ -143,6 +146,7 @@ def _replies() -> None:
         sa.Column("error", sa.Text),
     )
     op.create_index("outbox_event", "outbox", ["pal_id", "uid"])
+    op.create_index("outbox_organizer", "outbox", ["organizer", "created_at"])
     op.create_index("outbox_wake", "outbox", ["wake_at"], sqlite_where=awake, postgresql_where=awake)
     op.create_table(
         "secrets",
