@@ -24,6 +24,7 @@ from gateway.app import Gateway
 from gateway.config import Settings
 from gateway.demo import invitation
 from gateway.pals import Pal, pal_id
+from gateway.resolver import Resolver
 from gateway.smtp import listen
 from scheduler.clock import utc_now
 from scheduler.joins import Join, JoinState
@@ -44,8 +45,8 @@ def settings_for(folder: Path, **more: Any) -> Settings:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Gateway]:
-    gateway = Gateway(settings)
+async def running(settings: Settings, resolver: Resolver | None = None) -> AsyncIterator[Gateway]:
+    gateway = Gateway(settings, resolver)
     with gateway.engine.begin() as connection:
         if store.find_pal(connection, ANNA) is None:
             store.add_pal(connection, Pal(pal_id(ANNA), "Anna", ANNA, "face-1"), utc_now())
