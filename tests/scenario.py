@@ -10,7 +10,9 @@ A scenario is a title line (`# …`) and steps. A step is a line that begins wit
                                           for any other, `> method none` for a calendar part without one
       …content lines of the VEVENT; `--` begins a further VEVENT; a VTIMEZONE may stand anywhere; what is left out is
       filled in: UID, DTSTAMP (now), ORGANIZER, ATTENDEE (the PAL), DURATION:PT1H, a Meet link. `NO-LINK`,
-      `NO-ATTENDEE`, `NO-ORGANIZER` leave it out. Further words: to=ADDRESS (envelope).
+      `NO-ATTENDEE`, `NO-ORGANIZER` leave it out. Further words: to=ADDRESS (envelope);
+      `verified`: somebody vouches for From, `verified=ADDRESS`: for that one, `unverified`: nobody does. Without such a
+      word senders are not checked, and From is believed.
     > mail from alex@acme.example         a whole mail, as it stands (its line ends become CRLF)
     > file                                a bare calendar file, as `replay` plays it
     > expect accepted [reason]            the verdict on the last message; several decisions: one line each
@@ -35,10 +37,11 @@ from typing import Any
 
 import scheduler.store
 from gateway import store
-from gateway.address import normal
+from gateway.address import domain_of, normal
 from gateway.decide import Desk
 from gateway.intake import Incoming, Intake, Played, fresh_id
 from gateway.pals import Pal, pal_id
+from gateway.senders import Sender
 from scheduler.database import connect
 from scheduler.dispatch import plan_further
 from scheduler.joins import LIVE, Join, JoinState
@@ -102,6 +105,7 @@ _SETTINGS: dict[str, Any] = {
     "all_day": lambda desk, value: replace(desk, join_all_day=value == "true"),
     "decline_strangers": lambda desk, value: replace(desk, decline_strangers=value == "true"),
     "accept_forwarded": lambda desk, value: replace(desk, accept_forwarded=value == "true"),
+    "hourly_per_organizer": lambda desk, value: replace(desk, hourly_per_organizer=int(value)),
     "joinable": lambda desk, value: replace(desk, links=replace(desk.links, joinable=frozenset(value.split(",")))),
 }
 
@@ -166,15 +170,15 @@ class _Player:
             "",
             calendar,
         ]
-        self._deliver("\r\n".join(lines).encode(), sender, options.get("to"))
+        self._deliver("\r\n".join(lines).encode(), words, sender, options.get("to"))
 
     def _default_pal(self) -> None:
         if not self.pals:
             self.do_pal(["anna@invite.example.com"], ())
 
-    def _deliver(self, raw: bytes, sender: str, to: str | None) -> None:
+    def _deliver(self, raw: bytes, words: list[str], sender: str, to: str | None) -> None:
         recipients = tuple(normal(one) for one in to.split(",")) if to else tuple(pal.address for pal in self.pals)
-        mail = Incoming(fresh_id("m"), raw, sender, recipients)
+        mail = Incoming(fresh_id("m"), raw, sender, recipients, sender=_checked(words, sender))
         self.played = Intake(self.engine, self.desk).take(mail, self.now)
 
     def do_request(self, words: list[str], block: tuple[str, ...]) -> None:
@@ -192,7 +196,8 @@ class _Player:
     def do_mail(self, words: list[str], block: tuple[str, ...]) -> None:
         self._default_pal()
         options = dict(word.partition("=")[::2] for word in words if "=" in word)
-        self._deliver("\r\n".join((*block, "")).replace("\r\n.\r\n", "\r\n\r\n").encode(), words[1], options.get("to"))
+        raw = "\r\n".join((*block, "")).replace("\r\n.\r\n", "\r\n\r\n").encode()
+        self._deliver(raw, words, words[1], options.get("to"))
 
     def do_file(self, words: list[str], block: tuple[str, ...]) -> None:
         self._default_pal()
@@ -270,6 +275,17 @@ class _Player:
                 leaving, late = join.state is JoinState.LEAVING, self.now >= join.until
                 state = JoinState.CANCELLED if leaving else JoinState.MISSED if late else JoinState.STARTED
                 scheduler.store.settle(connection, join, state=state, conversation_id=f"c-{join.id}")
+
+
+def _checked(words: list[str], claimed: str) -> Sender | None:
+    """The sender as the words of a step have it; None: not checked."""
+    said = next((word for word in words if word.partition("=")[0] in ("verified", "unverified")), None)
+    if said is None:
+        return None
+    if said == "unverified":
+        return Sender("", checked=True, claimed=claimed)
+    address = said.partition("=")[2] or claimed
+    return Sender(address, verified=True, checked=True, claimed=claimed, signers=(domain_of(address),))
 
 
 def calendar_of(method: str | None, block: tuple[str, ...], attendee: str, now: datetime) -> str:

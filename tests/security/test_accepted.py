@@ -31,8 +31,8 @@ from tests.security.world import (
 
 GOOGLE_BOUNCES: Final = "3x@calendar-server.bounces.google.com"
 GROUP: Final = "mailto:c_1234abcd@group.calendar.google.com"
-AT_TOKEN: Final = "2_HAYTGMJX@imip.me.com"
-TOKEN: Final = f';CN=Alex;EMAIL="alex@solo.example":mailto:{AT_TOKEN}'
+AT_APPLE: Final = "2_HAYTGMJX@imip.me.com"
+TOKEN: Final = f';CN=Alex;EMAIL="alex@solo.example":mailto:{AT_APPLE}'
 APPLE_ROBOT: Final = "Alex <noreply@insideicloud.icloud.com>"
 FOUND: Final = "dkim=pass header.d=acme.example header.s=s1; dmarc=pass (p=none) header.from=acme.example"
 
@@ -172,11 +172,11 @@ SHAPES: Final[dict[str, Shape]] = {
     ),
     "Gmail": Shape(google("a.b@gmail.com", "mailto:a.b@gmail.com", ("gmail.com",)), "a.b@gmail.com", "a"),
     "Gmail forwards it by itself": Shape(google(mail_from="me+caf_=pal=invite.example.com@gmail.com"), BOSS, "a"),
-    "iCloud's token, signed by icloud.com": Shape(icloud("icloud.com"), "alex@solo.example", "d", answered=AT_TOKEN),
+    "iCloud's token, signed by icloud.com": Shape(icloud("icloud.com"), "alex@solo.example", "d", answered=AT_APPLE),
     "iCloud's token, signed by insideicloud": Shape(
-        icloud("insideicloud.icloud.com"), "alex@solo.example", "d", answered=AT_TOKEN
+        icloud("insideicloud.icloud.com"), "alex@solo.example", "d", answered=AT_APPLE
     ),
-    "iCloud's token, signed by apple.com": Shape(icloud("apple.com"), "alex@solo.example", "d", answered=AT_TOKEN),
+    "iCloud's token, signed by apple.com": Shape(icloud("apple.com"), "alex@solo.example", "d", answered=AT_APPLE),
     "M365 with a key of its own": Shape(signed("acme.onmicrosoft.com", "acme.example"), BOSS, "a"),
     "M365 by SPF, signed by its onmicrosoft name": Shape(
         edited(plain(PARTNER), lambda raw: sign(raw, "acme.onmicrosoft.com"), MICROSOFT), "pat@partner.example", "a"
