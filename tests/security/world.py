@@ -210,7 +210,7 @@ def compose(
 ) -> tuple[bytes, str]:
     """(mail, UID): an unsigned invitation. `headers` come after the usual ones."""
     uid = uid or f"u{next(_NUMBERS)}@test.example"
-    lines = [
+    head = [
         f"From: {from_}",
         f"To: {to}",
         "Subject: Weekly",
@@ -218,14 +218,21 @@ def compose(
         f"Message-ID: <{next(_NUMBERS)}.{uid}>",
         *(f"{name}: {value}" for name, value in (headers or {}).items()),
         "MIME-Version: 1.0",
+    ]
+    part = [
         f"Content-Type: text/calendar; charset=UTF-8; method={method}",
         "",
+        calendar(uid, to, organizer, method, sequence),
     ]
-    body = calendar(uid, to, organizer, method, sequence)
-    if padding:
-        text = "\r\n".join(f" {number:08d} {'x' * 50}" for number in range(padding // 62))
-        body = body.replace("SUMMARY:Weekly", "SUMMARY:Weekly\r\nDESCRIPTION:long\r\n" + text)
-    return ("\r\n".join(lines) + "\r\n" + body).encode(), uid
+    lines = [*head, *(_with_html(part, padding) if padding else part)]
+    return "\r\n".join(lines).encode(), uid
+
+
+def _with_html(part: list[str], size: int) -> list[str]:
+    """The calendar beside a page of so many bytes, as Google and Outlook send it."""
+    page = [f"<tr><td>{number:08d} {'x' * 50}</td></tr>" for number in range(size // 79)]
+    html = ["--b", "Content-Type: text/html; charset=UTF-8", "", *page]
+    return ['Content-Type: multipart/alternative; boundary="b"', "", *html, "--b", *part, "--b--", ""]
 
 
 def sign(
