@@ -118,7 +118,7 @@ async def _serve(folder: Path, street: Street, ready: threading.Event, stop: asy
                 settings = settings_for(folder / name, senders=senders)
                 gateway = await stack.enter_async_context(running(settings, street.zone))
                 listening = smtp.listen("127.0.0.1", 0)
-                desk = Fronted(gateway.intake, gateway.admission, settings.domain, gateway.wake)
+                desk = Fronted(gateway.intake, gateway.admission, settings.mail_domains(), gateway.wake)
                 make = smtp.factory(desk, settings.domain, settings.smtp.max_bytes)
                 server = await asyncio.get_running_loop().create_server(make, sock=listening)
                 stack.callback(server.close)
