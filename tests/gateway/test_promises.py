@@ -58,10 +58,18 @@ class Front:
         self.now += timedelta(**span)
         return self
 
-    def mail(self, *lines: str, method: str = "REQUEST", sender: str = ALEX, to: str = "", head: str = "") -> None:
+    def mail(
+        self,
+        *lines: str,
+        method: str = "REQUEST",
+        sender: str = ALEX,
+        to: str = "",
+        head: str = "",
+        checked: Sender | None = None,
+    ) -> None:
         calendar = calendar_of(method, lines, to or self.pal.address, self.now)
         raw = f"From: {sender}\r\n{head}Content-Type: text/calendar; charset=utf-8; method={method}\r\n\r\n{calendar}"
-        mail = Incoming(fresh_id("m"), raw.encode(), "", (to or self.pal.address,))
+        mail = Incoming(fresh_id("m"), raw.encode(), "", (to or self.pal.address,), sender=checked)
         Intake(self.engine, self.desk, HOLD).take(mail, self.now)
 
     def file(self, *lines: str, method: str = "") -> None:
@@ -282,6 +290,14 @@ def test_a_forwarded_invitation_is_declined_as_it_was_accepted(front: Front) -> 
     (mail,) = front.sent()
     assert (line(mail, "ATTENDEE") or "").endswith(":mailto:anna@invite.example.com")
     assert mail["From"] == accepted["From"]
+
+
+def test_who_was_not_answered_because_somebody_else_sent_it_is_told_nothing(front: Front) -> None:
+    bob = Sender("bob@other.example", verified=True, checked=True)
+    front.mail(*MEETING, checked=bob)
+    assert front.planned() == ["03 14:00"]
+    assert front.after(minutes=1).sent() == []
+    assert front.release() == []
 
 
 def test_two_organizers_are_told_each_of_their_own(front: Front) -> None:
