@@ -10,6 +10,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from secrets import token_bytes, token_hex
@@ -35,6 +36,7 @@ from gateway.inbound.edge import Edge, listen_unix
 from gateway.intake import Intake
 from gateway.logs import configure
 from gateway.outbox import Outbox, Via
+from gateway.readers import Readers
 from gateway.resolver import DnsResolver, Resolver
 from gateway.sandbox import Sandbox
 from gateway.sink import Sink
@@ -47,6 +49,7 @@ from scheduler.request import CONVERSATION
 from scheduler.targets import targets
 from scheduler.zone_data import iana_version
 
+MAX_THREADS: Final = 64  # mails and requests that wait for a reader or the store
 STOP_WITHIN: Final = 10.0  # seconds for requests that are under way
 
 log = structlog.get_logger("gateway")
@@ -106,7 +109,9 @@ class Gateway:
         scheduling = settings.scheduling()
         self._dispatcher = Dispatcher(self.engine, self.platforms, self.callbacks.url, utc_now, owner, scheduling)
         self._forwarding = Forwarding(self.engine, settings.callbacks.private_networks, utc_now, owner)
-        self.intake = Intake(self.engine, settings.desk(), timedelta(seconds=settings.replies.hold_seconds))
+        self.readers = Readers(settings.limits(), settings.desk())
+        hold = timedelta(seconds=settings.replies.hold_seconds)
+        self.intake = Intake(self.engine, settings.desk(), hold, self.readers.read)
         self._desk = smtp.Desk(
             self.intake, self.admission, settings.mail_domains(), self.wake, settings.smtp.max_recipients
         )
@@ -143,6 +148,8 @@ class Gateway:
     async def start(self) -> None:
         """Open the doors and begin to work."""
         self._loop = asyncio.get_running_loop()
+        # A mail that is slow to read has a thread to wait in and takes none from the others.
+        self._loop.set_default_executor(ThreadPoolExecutor(MAX_THREADS))
         self._tasks.append(asyncio.create_task(self._http.serve(sockets=[self._http_socket])))
         for kind, sock in self._mail_sockets:
             await self._edge.open(kind, sock)
@@ -202,6 +209,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for platform in self.platforms.values():
             await platform.close()
+        self.readers.close()
         self.engine.dispose()
         log.info("gateway stopped")
 

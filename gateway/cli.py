@@ -491,6 +491,8 @@ def _mail_line(mail: MailRow, as_json: bool) -> str:
 def _printable(text: str) -> str:
     """What a terminal does not take for commands to itself."""
     return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 @invites_app.command("list")
 def invites_list(
     pal: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Only this PAL's.")] = None,

@@ -26,6 +26,7 @@ from gateway.binding import Links
 from gateway.decide import Desk
 from gateway.domains import Domains, domain_name
 from gateway.platforms import PLATFORMS
+from gateway.readers import Limits
 from scheduler.joins import Policy
 from scheduler.request import CONVERSATION
 from scheduler.targets import targets
@@ -94,6 +95,14 @@ class Smtp(_Section):
     command_seconds: float = Field(default=300, gt=0)  # RFC 5321 4.5.3.2
     data_seconds: float = Field(default=600, gt=0)
     connection_seconds: float = Field(default=3600, gt=0)
+
+
+class Reading(_Section):
+    """The processes that read mails: how many at rest, the seconds a mail may take, the megabytes of one."""
+
+    readers: int = Field(default=2, ge=1, le=64)
+    seconds: float = Field(default=5, ge=0.1, le=60)
+    megabytes: int = Field(default=512, ge=256, le=65536)
 
 
 class Http(_Section):
@@ -190,6 +199,7 @@ class Settings(BaseSettings):
     log: str = Field(default="people", pattern="^(people|json)$")
     store: Store = Store()
     smtp: Smtp = Smtp()
+    reading: Reading = Reading()
     http: Http = Http()
     platform: PlatformSettings = PlatformSettings()
     targets: dict[str, TargetSettings] = Field(default_factory=dict)
@@ -222,6 +232,10 @@ class Settings(BaseSettings):
             horizon=timedelta(days=self.joining.horizon_days),
             open_end=timedelta(minutes=self.joining.open_end_minutes),
         )
+
+    def limits(self) -> Limits:
+        """What reading one mail may cost."""
+        return Limits(self.reading.readers, self.reading.seconds, self.reading.megabytes)
 
     def desk(self) -> Desk:
         """How the desk decides."""

@@ -23,11 +23,10 @@ import scheduler.store
 from gateway import store
 from gateway.address import domain_of, normal, without_tag
 from gateway.binding import organizer, own_attendee
-from gateway.confirmation import Confirmation, confirmation_of
 from gateway.decide import Case, Decision, Desk, decide
-from gateway.ics import Message, Unreadable, read
-from gateway.mime import CalendarPart, MailFacts, parse
+from gateway.ics import Message
 from gateway.pals import Pal
+from gateway.reading import Reading, read_file, read_here
 from gateway.reply import Reply, render
 from gateway.senders import Origin, Sender
 from gateway.verdict import Reason, Verdict
@@ -36,6 +35,9 @@ from scheduler.joins import refill_at
 
 TOO_MANY: Final = "no answer goes to {organizer}: it was sent {count} within an hour (replies.hourly_per_organizer)"
 TRIES: Final = 3  # two mails about one new event at once: the second finds it written and decides again
+ASIDE: Final = (Reason.ERROR, Reason.TOO_COSTLY)  # not the sender's fault for certain
+
+Read = Callable[[bytes, datetime, int], Reading]  # a mail's bytes, the instant (UTC), how many recipients
 
 log = structlog.get_logger("mails")
 
@@ -72,24 +74,12 @@ class Played:
     decision: Decision
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A mail once it is read: what it says, or why it says nothing."""
-
-    messages: tuple[Message, ...]
-    sender: Sender
-    message_id: str = ""
-    body: str = ""
-    fault: Reason | None = None
-    detail: str = ""
-    confirmation: Confirmation | None = None
-
-
 class Intake:
-    """The desk with its store. `hold`: how long a reply waits for a later edit to replace it."""
+    """The desk with its store. `hold`: how long a reply waits for a later edit to replace it; `read`: how mails are."""
 
-    def __init__(self, engine: Engine, desk: Desk, hold: timedelta = timedelta()) -> None:
+    def __init__(self, engine: Engine, desk: Desk, hold: timedelta = timedelta(), read: Read = read_here) -> None:
         self._engine = engine
+        self._read = read
         self._desk = desk
         self._hold = hold
 
@@ -103,23 +93,23 @@ class Intake:
 
     def take(self, mail: Incoming, now: datetime) -> list[Played]:
         """Decide on a mail for each of its PALs, at an instant (UTC), and commit. Raises StoreAway."""
-        return self._safely(mail, _read_mail, None, now)
+        return self._safely(mail, lambda raw: self._read(raw, now, len(mail.recipients)), None, now)
 
     def take_file(self, data: bytes, pals: Sequence[Pal], now: datetime) -> list[Played]:
         """The same for a bare calendar file, which counts as sent by its organizer to those of `pals` it names."""
         recipients = tuple(pal.address for pal in pals)
-        return self._safely(Incoming(fresh_id("m"), data, "", recipients), _read_file, pals, now)
+        return self._safely(Incoming(fresh_id("m"), data, "", recipients), read_file, pals, now)
 
     def _safely(
         self,
         mail: Incoming,
-        read_it: Callable[[bytes, Sender | None], Reading],
+        read_it: Callable[[bytes], Reading],
         named: Sequence[Pal] | None,
         now: datetime,
     ) -> list[Played]:
         """Read and write; a fault of ours sets the mail aside instead."""
         try:
-            return self._write(mail, read_it(mail.raw, mail.sender), named, now)
+            return self._write(mail, read_it(mail.raw).sent_by(mail.sender), named, now)
         except StoreAway:
             raise
         except Exception as error:
@@ -164,7 +154,7 @@ class Intake:
         )
         played = []
         if reading.fault is not None:
-            verdict = Verdict.QUARANTINED if reading.fault is Reason.ERROR else Verdict.IGNORED
+            verdict = Verdict.QUARANTINED if reading.fault in ASIDE else Verdict.IGNORED
             decision = Decision(verdict, reading.fault, detail=reading.detail)
             played = [Played(pal, None, decision) for pal in pals]
         for message in reading.messages:
@@ -263,56 +253,6 @@ def fresh_id(kind: str) -> str:
 def _letter_id(key: str) -> str:
     """The same answer has the same Message-ID, however often it is made."""
     return "r" + blake2b(key.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
-
-
-def read_kept(raw: bytes) -> Reading:
-    """What was kept, read as it was when it came: a mail, or a bare calendar file."""
-    reading = _read_mail(raw, None)
-    return reading if reading.fault is None else _read_file(raw, None)
-
-
-def _read_mail(raw: bytes, checked: Sender | None) -> Reading:
-    try:
-        facts = parse(raw)
-    except Unreadable as error:
-        return Reading((), checked or Sender(""), fault=Reason.UNREADABLE, detail=str(error))
-    sender = checked or Sender(facts.from_address, claimed=facts.from_address)
-    asked = confirmation_of(facts.subject, facts.body) if sender.is_google_forwarding else None
-    reading = Reading((), sender, facts.message_id, facts.body, confirmation=asked)
-    fault = _no_invitation(facts)
-    if fault is not None:
-        return replace(reading, fault=Reason.FORWARDING_CONFIRMATION if asked else fault)
-    try:
-        messages = tuple(_said_by(part, message) for part in facts.calendars for message in read(part.data))
-    except Unreadable as error:
-        return replace(reading, fault=Reason.UNREADABLE, detail=str(error))
-    return replace(reading, messages=messages, fault=None if messages else Reason.NO_EVENT)
-
-
-def _said_by(part: CalendarPart, message: Message) -> Message:
-    """The message with its METHOD: the object's own, else the MIME header's (RFC 6047 2.4)."""
-    if not part.method or part.method == message.method:
-        return message
-    note = f"the MIME header says METHOD {part.method}, the calendar {message.method or 'nothing'}"
-    return replace(message, method=message.method or part.method, notes=(note,))
-
-
-def _no_invitation(facts: MailFacts) -> Reason | None:
-    if facts.is_report:
-        return Reason.REPORT
-    if not facts.calendars:
-        return Reason.TNEF if facts.has_tnef else Reason.NO_CALENDAR
-    return None
-
-
-def _read_file(data: bytes, checked: Sender | None) -> Reading:
-    sender = Sender("", is_file=True)
-    try:
-        # Without a METHOD a file that somebody plays is taken as an invitation.
-        messages = tuple(replace(one, method=one.method or "REQUEST") for one in read(data))
-    except Unreadable as error:
-        return Reading((), sender, fault=Reason.UNREADABLE, detail=str(error))
-    return Reading(messages, sender, fault=None if messages else Reason.NO_EVENT)
 
 
 def _addressed(message: Message, pals: Sequence[Pal]) -> list[Pal]:

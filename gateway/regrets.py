@@ -19,9 +19,10 @@ import scheduler.store
 from gateway import store
 from gateway.binding import organizer
 from gateway.decide import Case
-from gateway.intake import queue, read_kept
+from gateway.intake import queue
 from gateway.pals import Pal
 from gateway.promises import Heard, Promise, owed, regret, sources, taken_back
+from gateway.reading import read_kept
 from gateway.verdict import Reason
 from scheduler.database import AWAY
 from scheduler.event import Event

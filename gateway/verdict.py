@@ -17,7 +17,7 @@ class Verdict(StrEnum):
     OUTDATED = "outdated"  # older than what is known; nothing changed
     IGNORED = "ignored"  # nothing for an attendee to do
     REJECTED = "rejected"  # not from who may say so; nothing changed, nothing sent
-    QUARANTINED = "quarantined"  # kept aside because of a bug of ours, to be played again
+    QUARANTINED = "quarantined"  # kept aside because of a bug of ours or what it costs, to be played again
 
 
 class Reason(StrEnum):
@@ -45,6 +45,7 @@ class Reason(StrEnum):
     NOT_INVITED = "not-invited"
     DECLINED_FOR_US = "declined-for-us"
     PAL_REMOVED = "pal-removed"
+    TOO_COSTLY = "too-costly"
     ERROR = "error"
 
 
@@ -100,6 +101,7 @@ TO_OPERATOR: Final = {
     Reason.UNKNOWN_EVENT: "it cancels an event that is not known; remembered",
     Reason.NOT_INVITED: "the PAL is not among the attendees any more",
     Reason.DECLINED_FOR_US: "the organizer's copy says that the PAL does not attend",
+    Reason.TOO_COSTLY: "reading it would take more time or memory than one mail may have; it is kept aside",
     Reason.ERROR: "a fault of ours; the mail is kept aside",
 }
 

@@ -15,7 +15,7 @@ PURE = {
     "scheduler": {"scheduler", "recurrence", "zones", "event", "occurrences", "joins", "request", "retry", "targets"},
     "gateway": {
         "gateway", "address", "ics", "zone_names", "binding", "itip", "pals", "senders", "verdict", "wording", "reply",
-        "mime", "decide", "promises", "platforms", "documents", "keys", "domains", "feed",
+        "mime", "decide", "promises", "platforms", "documents", "keys", "reading", "domains", "feed",
         "precheck", "lookups", "signatures", "spf", "results", "authentication", "confirmation",
     },
 }  # fmt: skip
