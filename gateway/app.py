@@ -150,6 +150,7 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         # A mail that is slow to read has a thread to wait in and takes none from the others.
         self._loop.set_default_executor(ThreadPoolExecutor(MAX_THREADS))
+        self.readers.start()
         self._tasks.append(asyncio.create_task(self._http.serve(sockets=[self._http_socket])))
         for kind, sock in self._mail_sockets:
             await self._edge.open(kind, sock)

@@ -22,7 +22,7 @@ from gateway.pals import Pal
 from gateway.platforms import Candidate, candidates, choose
 from gateway.verdict import Reason
 from scheduler.event import Added, Component, Length, Revision
-from scheduler.recurrence import Rule, RuleRefused, count_to_last, parse_rule, wall_clocks
+from scheduler.recurrence import Rule, RuleRefused, count_to_last, gives_nothing, parse_rule
 from scheduler.request import MAX_AGENDA, MAX_GUESTS
 from scheduler.zones import UTC_ZONE, Zone
 
@@ -30,7 +30,6 @@ MAX_DATES: Final = 5000  # RDATE and EXDATE values of one event
 MAX_RULES: Final = 5  # RRULEs of one event; 3.8.5.3 wants one
 EARLIEST: Final = 1970
 FURTHEST: Final = timedelta(days=3660)  # DTSTART at most ten years ahead
-_FRUITLESS: Final = timedelta(days=366 * 40)  # 29 February falls on each weekday within it
 _DIGITS: Final = re.compile(r"\s*\+?(\d{1,30})\s*", re.ASCII)
 
 
@@ -268,7 +267,7 @@ class _Binder:
                 notes.append(f"{called} was left out: {error}")
                 continue
             rules.append(rule)
-            if _is_empty(rule, start.wall):
+            if gives_nothing(rule, start.wall):
                 notes.append(f"{called} gives no date: {one.value[:100]}")
         return tuple(rules), tuple(notes)
 
@@ -312,13 +311,6 @@ class _Binder:
         days = frozenset(one.wall.date() for one, _ in dates if one.date_only or all_day)
         timed = (self._instant(one, zone) for one, _ in dates if not one.date_only and not all_day)
         return frozenset(map(zone.wall, timed)), days
-
-
-def _is_empty(rule: Rule, start: datetime) -> bool:
-    """Whether a rule matches nothing from DTSTART on, such as 30 February."""
-    if rule.count is not None:  # then it was searched already
-        return rule.count > 1 and rule.last == start
-    return next(wall_clocks(rule, start, start, start + _FRUITLESS), None) is None
 
 
 def _day(wall: datetime) -> datetime:

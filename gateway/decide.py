@@ -24,6 +24,7 @@ from gateway.itip import (
     is_orphan,
     located,
     removed,
+    too_many,
     with_override,
 )
 from gateway.pals import Pal, allowed_by
@@ -178,6 +179,9 @@ def _taken_in(case: Case, desk: Desk, now: datetime, components: tuple[Component
     why_out = _why_out(components, known, master, case.message.method, desk)
     components = tuple(replace(one, attending=one.attending and not why) for one, why in why_out)
     applied = apply(known, components)
+    over = too_many(applied.event)
+    if over is not None:
+        return Decision(Verdict.IGNORED, Reason.INVALID, detail=over)
     notes = tuple(dict.fromkeys(note for one in components for note in one.notes))
     if applied.freshness is not Freshness.NEWS:
         return replace(_nothing_new(case, desk, now, applied), notes=notes)

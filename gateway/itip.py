@@ -10,6 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from bisect import insort
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
@@ -22,6 +23,8 @@ from scheduler.event import Component, Event, Revision, Timing
 from scheduler.occurrences import dates_between, occurs_at
 
 MAX_TIMINGS: Final = 100  # versions of a master that are remembered
+MAX_OVERRIDES: Final = 500  # dates of an event that are not as the rule has them; each later message looks at all
+MAX_RANGES: Final = 50  # of them with RANGE=THISANDFUTURE, which is looked at for each date
 
 
 class Freshness(StrEnum):
@@ -59,6 +62,15 @@ def apply(known: Event, components: tuple[Component, ...]) -> Applied:
         return Applied(event, news, Freshness.NEWS)
     duplicate = all(how is Freshness.DUPLICATE for how in freshness)
     return Applied(event, (), Freshness.DUPLICATE if duplicate else Freshness.OUTDATED)
+
+
+def too_many(event: Event) -> str | None:
+    """Why an event is too large to be held, None when it is not."""
+    if len(event.overrides) > MAX_OVERRIDES:
+        return f"more than {MAX_OVERRIDES} dates of its own"
+    if sum(one.this_and_future for one in event.overrides) > MAX_RANGES:
+        return f"more than {MAX_RANGES} changes from one date on"
+    return None
 
 
 def held(event: Event, component: Component) -> Component | None:
@@ -149,8 +161,9 @@ def _take(event: Event, component: Component) -> Event:
 def with_override(event: Event, component: Component) -> Event:
     """The event with one more date of its own, in place of what stood for that date."""
     before = held(event, component)
-    others = tuple(one for one in event.overrides if one is not before)
-    return replace(event, overrides=tuple(sorted((*others, component), key=_place)))
+    overrides = [one for one in event.overrides if one is not before]
+    insort(overrides, component, key=_place)
+    return replace(event, overrides=tuple(overrides))
 
 
 def _place(component: Component) -> tuple[datetime, bool]:
@@ -187,16 +200,18 @@ def _vouched(event: Event, override: Component, master: Revision) -> Event:
 
 def _settle(event: Event) -> Event:
     """Which overrides are in force, and for which dates."""
-    overrides = event.overrides
-    event = replace(event, overrides=())
-    for one in overrides:
+    placed: dict[tuple[datetime, bool], Component] = {}
+    for one in event.overrides:
         found = located(one, event.master)
-        before = held(event, found)
+        before = placed.get(_place(found))
         if before is None or before.revision < found.revision:
-            event = with_override(event, found)
-    overrides = tuple(_listed(one, event.master) for one in event.overrides)
+            placed[_place(found)] = found
+    overrides = tuple(_listed(placed[place], event.master) for place in sorted(placed))
     event = replace(event, overrides=overrides)
-    settled = (replace(one, dormant=not _in_force(one, event), anchor=_anchor(one, event.master)) for one in overrides)
+    ranges = [one for one in overrides if one.this_and_future]
+    settled = (
+        replace(one, dormant=not _in_force(one, event, ranges), anchor=_anchor(one, event.master)) for one in overrides
+    )
     return replace(event, overrides=tuple(settled))
 
 
@@ -224,8 +239,9 @@ def _anchor(one: Component, master: Component | None) -> datetime | None:
     return wall if master.zone.instant(wall) == one.recurrence_id else None
 
 
-def _in_force(one: Component, event: Event) -> bool:
-    if any(_covers(other, one) for other in event.overrides):
+def _in_force(one: Component, event: Event, ranges: list[Component]) -> bool:
+    """Whether an override counts; `ranges` are the event's overrides with RANGE=THISANDFUTURE."""
+    if any(_covers(other, one) for other in ranges):
         return False
     master = event.master
     if master is None or one.recurrence_id is None:
@@ -241,7 +257,7 @@ def _in_force(one: Component, event: Event) -> bool:
 
 def _covers(other: Component, one: Component) -> bool:
     """A CANCEL with RANGE=THISANDFUTURE takes the single dates after it, too; a REQUEST with it only older ranges."""
-    if other is one or not other.this_and_future or _place(other)[0] > _place(one)[0]:
+    if other is one or _place(other)[0] > _place(one)[0]:
         return False
     if other.attending:
         # Two that were said together both stand.

@@ -23,8 +23,10 @@ from gateway.address import mailbox, normal
 from gateway.ics import Unreadable, decode
 
 MAX_HEADER_BYTES: Final = 64 * 1024
+MAX_FIELD_BYTES: Final = 4 * 1024  # of a Content-… field; the email package is quadratic in its parameters
 MAX_PARTS: Final = 100
 MAX_DEPTH: Final = 20
+MAX_DASHES: Final = 20_000  # lines that may be boundaries: each part is made before it can be counted
 
 _CALENDAR_TYPES: Final = ("text/calendar", "text/x-vcalendar")
 _FILE_TYPES: Final = ("application/ics", "application/octet-stream", "application/calendar")
@@ -33,6 +35,7 @@ _TNEF_TYPES: Final = ("application/ms-tnef", "application/vnd.ms-tnef")
 _METHOD: Final = re.compile(rb"^METHOD[:;]", re.MULTILINE | re.IGNORECASE)
 _QUADRATIC: Final = ("punycode", "idna")  # no charsets of mail, and 200 kB of the first take six seconds
 _FOLD: Final = re.compile(r"[\r\n]+(?=[ \t])")
+_FIELD: Final = re.compile(rb"(?<![^\r\n])Content-[^\r\n]*(?:(?:\r\n|\r|\n)[ \t][^\r\n]*)*", re.IGNORECASE)
 _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 
 
@@ -60,9 +63,7 @@ class MailFacts:
 
 def parse(data: bytes) -> MailFacts:
     """Mail bytes to facts. Raises Unreadable for a mail over the limits."""
-    head = _HEAD_END.split(data, maxsplit=1)[0]
-    if len(head) > MAX_HEADER_BYTES:
-        raise Unreadable(f"the header is larger than {MAX_HEADER_BYTES // 1024} kB")
+    _check_size(data)
     try:
         mail = message_from_bytes(data, policy=policy.compat32)
     except RecursionError as error:
@@ -83,6 +84,17 @@ def parse(data: bytes) -> MailFacts:
     )
 
 
+def _check_size(data: bytes) -> None:
+    """The limits that must hold before the email package sees the mail. Raises Unreadable."""
+    head = _HEAD_END.split(data, maxsplit=1)[0]
+    if len(head) > MAX_HEADER_BYTES:
+        raise Unreadable(f"the header is larger than {MAX_HEADER_BYTES // 1024} kB")
+    if any(len(field[0]) > MAX_FIELD_BYTES for field in _FIELD.finditer(data)):
+        raise Unreadable(f"a Content- field is larger than {MAX_FIELD_BYTES // 1024} kB")
+    if data.count(b"\n--") + data.count(b"\r--") > MAX_DASHES:
+        raise Unreadable(f"more than {MAX_PARTS} parts")
+
+
 def _walk(part: Mail, depth: int) -> Iterator[Mail]:
     if depth > MAX_DEPTH:
         raise Unreadable(f"parts nested more than {MAX_DEPTH} deep")
@@ -95,11 +107,15 @@ def _walk(part: Mail, depth: int) -> Iterator[Mail]:
 
 def _addresses(mail: Mail, *names: str) -> tuple[str, ...]:
     values = [str(value) for name in names for value in mail.get_all(name, [])]
-    found = (normal(address) for _, address in getaddresses(values))
+    try:
+        found = [normal(address) for _, address in getaddresses(values)]
+    except RecursionError as error:
+        raise Unreadable(f"comments nested too deep in {names[0]}") from error  # RFC 5322 3.2.2 lets them nest
     return tuple(address for address in found if address)
 
 
 def _decoded(value: str) -> str:
+    value = value[:2000]  # decoding has charsets in it that are quadratic
     try:
         return str(make_header(decode_header(value)))[:500]
     except (HeaderParseError, LookupError, UnicodeError, ValueError):
@@ -137,7 +153,10 @@ def _names_method(one: CalendarPart) -> bool:
 
 
 def _method(part: Mail) -> str:
-    return collapse_rfc2231_value(part.get_param("method", "")).strip().upper()[:40]
+    try:
+        return collapse_rfc2231_value(part.get_param("method", "")).strip().upper()[:40]
+    except UnicodeError:  # a charset that decodes no matter what it is told, such as idna
+        return ""
 
 
 def _is_file(part: Mail) -> bool:
@@ -157,7 +176,10 @@ def _is_tnef(part: Mail) -> bool:
 
 def _file_name(part: Mail) -> str:
     """In lower case; also one that is wrongly written as an encoded word."""
-    return _decoded(part.get_filename() or "").strip().lower()
+    try:
+        return _decoded(part.get_filename() or "").strip().lower()
+    except UnicodeError:
+        return ""
 
 
 def _payload(part: Mail) -> bytes:

@@ -59,8 +59,11 @@ class Readers:
         self._at_work = 0
         self._nursery: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._closed = False
+
+    def start(self) -> None:
+        """Have the readers of quiet times ready before the first mail."""
         with self._changed:
-            self._idle += [self._fork() for _ in range(limits.size)]
+            self._idle += [self._fork() for _ in range(self._limits.size - len(self._idle))]
 
     def read(self, raw: bytes, now: datetime, recipients: int = 1) -> Reading:
         """The reading of a mail at an instant (UTC), which says TOO_COSTLY for one that cannot be read within limits.

@@ -7,6 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -24,6 +25,8 @@ from scheduler.joins import refill_at
 MAX_MESSAGES: Final = 20  # UIDs of one mail, each of which is decided for each PAL; real mails have one
 _PLAIN_EVENTS: Final = 5
 _PLAIN_RULE: Final = 80  # characters: FREQ=WEEKLY;UNTIL=20270304T120000Z;INTERVAL=2;BYDAY=MO,TU,WE,TH,FR;WKST=SU
+_PLAIN_DATES: Final = 50  # of a series that do not take place
+_DENSE: Final = re.compile(r"HOUR|MINUTE|SECOND", re.IGNORECASE)
 _PLAIN_ZONES: Final = 10  # STANDARD and DAYLIGHT parts
 
 
@@ -115,15 +118,18 @@ def rehearse(reading: Reading, desk: Desk, now: datetime) -> None:
 
 
 def is_plain(message: Message) -> bool:
-    """Whether a message is of the size and form of nearly all: a few events, at most one short rule each, no RDATE."""
+    """Whether a message is of the size and form of nearly all: a few events, at most one short rule each."""
     parts = sum(len(zone.blocks) for zone in message.calendar.inner("VTIMEZONE"))
     return len(message.events) <= _PLAIN_EVENTS and parts <= _PLAIN_ZONES and all(map(_is_plain, message.events))
 
 
 def _is_plain(event: Block) -> bool:
     rules = [one.value for one in event.all("RRULE")]
-    others = ("EXRULE", "RDATE", "EXDATE")
-    return len(rules) <= 1 and all(len(rule) <= _PLAIN_RULE for rule in rules) and not any(map(event.first, others))
+    dates = sum(one.value.count(",") + 1 for one in event.all("EXDATE"))
+    short = all(len(rule) <= _PLAIN_RULE and not _DENSE.search(rule) for rule in rules)
+    return (
+        short and len(rules) <= 1 and dates <= _PLAIN_DATES and not event.first("RDATE") and not event.first("EXRULE")
+    )
 
 
 def _messages(parts: tuple[CalendarPart, ...]) -> tuple[Message, ...]:

@@ -12,10 +12,11 @@ Rules of this file:
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
-from itertools import product
+from itertools import islice, product
 from typing import Final
 
 from dateutil import rrule as du
@@ -28,7 +29,9 @@ MAX_COUNT: Final = 10_000  # a daily series of 27 years
 MAX_PARTS: Final = 400  # numbers over all BY parts; BYYEARDAY with every day is 366
 MAX_TIMES_A_DAY: Final = 24  # BYHOUR x BYMINUTE x BYSECOND
 COUNT_SEARCH: Final = timedelta(days=366 * 70)  # how far the COUNTth date is looked for
-MAX_STEPS: Final = 30_000  # periods and times that are looked at for it
+MAX_STEPS: Final = 18_000  # periods and times that are looked at for it: a monthly date for 70 years
+FRUITLESS: Final = timedelta(days=366 * 40)  # 29 February falls on each weekday within it
+MAX_FRUITLESS: Final = 4_000  # periods and times that are looked at for a first match
 _STEPS: Final = {"YEARLY": 20, "MONTHLY": 20}  # what a period costs; dateutil's calls are dear
 _LEAP: Final = {"YEARLY": 10_000, "MONTHLY": 120_000}  # periods: past year 9999 from anywhere
 
@@ -166,10 +169,14 @@ def _check_parts(rule: Rule) -> None:
         raise RuleRefused(f"BYYEARDAY does not go with FREQ={rule.freq}")
 
 
+def _times_a_day(rule: Rule) -> int:
+    return max(1, len(rule.by_hour)) * max(1, len(rule.by_minute)) * max(1, len(rule.by_second))
+
+
 def _check_size(rule: Rule) -> None:
     if rule.freq == "HOURLY" and rule.count is None:
         raise RuleRefused("an hourly rule needs a COUNT")
-    times = max(1, len(rule.by_hour)) * max(1, len(rule.by_minute)) * max(1, len(rule.by_second))
+    times = _times_a_day(rule)
     if times > MAX_TIMES_A_DAY:
         raise RuleRefused(f"more than {MAX_TIMES_A_DAY} times a day")
     if len(rule.by_yearday) * times > MAX_PARTS:
@@ -187,15 +194,64 @@ def count_to_last(rule: Rule, start: datetime) -> Rule:
     """
     if rule.count is None:
         return rule
-    last, seen, steps = start, 1, 0
-    for walls, looked_at in _sets(with_defaults(rule, start), start, start, start + COUNT_SEARCH):
-        later = [wall for wall in walls if wall > start][: rule.count - seen]
+    full, steps = with_defaults(rule, start), 0
+    last, seen, low = _leapt(full, start, rule.count)
+    for walls, looked_at in _sets(full, start, low, start + COUNT_SEARCH):
+        later = [wall for wall in walls if wall > last][: rule.count - seen]
         last, seen, steps = (later or [last])[-1], seen + len(later), steps + looked_at
         if seen == rule.count:
             break
         if steps > MAX_STEPS:
             raise RuleRefused(f"the end of COUNT={rule.count} is too far to look for")
     return replace(rule, last=last)
+
+
+def _leapt(rule: Rule, start: datetime, count: int) -> tuple[datetime, int, datetime]:
+    """(last date seen, how many, from where to go on) just before the COUNTth date, where every period has as many.
+
+    Counting an hourly rule of 10,000 one by one would take longer than all else that a mail asks for.
+    """
+    filtered = rule.by_month or rule.by_monthday or rule.by_yearday or (rule.by_day and rule.freq != "WEEKLY")
+    if rule.freq in _LEAP or filtered or (rule.by_hour and rule.freq == "HOURLY"):
+        return start, 1, start
+    first, second = islice(_periods(rule, start, start, start + COUNT_SEARCH), 2)
+    early = [wall for wall in _set(rule, start, first) if wall > start]
+    each, step = _set(rule, start, second), second - first
+    if not each or 1 + len(early) >= count:
+        return start, 1, start
+    whole = min((count - 2 - len(early)) // len(each), (COUNT_SEARCH - step) // step)
+    if whole < 1:
+        return start, 1, start
+    return each[-1] + (whole - 1) * step, 1 + len(early) + whole * len(each), second + whole * step
+
+
+def gives_nothing(rule: Rule, start: datetime) -> bool:
+    """Whether a rule is seen to match nothing from DTSTART (a wall clock) on, such as 30 February.
+
+    One that matches next to nothing, or that cannot be looked through quickly, is given the benefit of the doubt.
+    """
+    if not _can_match(rule):
+        return True
+    if rule.count is not None:  # then it was searched already
+        return rule.count > 1 and rule.last == start
+    steps = 0
+    for walls, looked_at in _sets(with_defaults(rule, start), start, start, start + FRUITLESS):
+        steps += looked_at
+        if steps > MAX_FRUITLESS or any(wall >= start for wall in walls):
+            return False
+    return True
+
+
+def _can_match(rule: Rule) -> bool:
+    """False where a rule asks for what no period has: no year needs to be searched for that."""
+    if rule.by_month and rule.by_monthday:
+        longest = max(monthrange(2024, month)[1] for month in rule.by_month)
+        if all(abs(day) > longest for day in rule.by_monthday):
+            return False  # 30 February
+    if rule.by_setpos and rule.freq not in _LEAP:
+        size = _times_a_day(rule) * (max(1, len(rule.by_day)) if rule.freq == "WEEKLY" else 1)
+        return any(abs(position) <= size for position in rule.by_setpos)
+    return True
 
 
 def wall_clocks(rule: Rule, start: datetime, after: datetime, before: datetime) -> Iterator[datetime]:
@@ -217,9 +273,15 @@ def wall_clocks(rule: Rule, start: datetime, after: datetime, before: datetime) 
 
 def _sets(rule: Rule, start: datetime, low: datetime, before: datetime) -> Iterator[tuple[list[datetime], int]]:
     """The set of each period, ascending, and how much work it was."""
+    if not _can_match(rule):
+        return
     for period in _periods(rule, start, low, before):
         walls = sorted(set(_in_period(rule, start, period)))
         yield _positions(walls, rule.by_setpos), len(walls) + _STEPS.get(rule.freq, 1)
+
+
+def _set(rule: Rule, start: datetime, period: datetime) -> list[datetime]:
+    return _positions(sorted(set(_in_period(rule, start, period))), rule.by_setpos)
 
 
 def with_defaults(rule: Rule, start: datetime) -> Rule:
@@ -259,7 +321,8 @@ def _month_periods(rule: Rule, start: datetime, low: datetime, before: datetime)
     first = start.year * 12 + (0 if yearly else start.month - 1)
     index = first + max(0, (low.year * 12 + low.month - 1 - first) // step) * step
     while index // 12 < date.max.year and (period := datetime(index // 12, index % 12 + 1, 1)) < before:
-        yield period
+        if yearly or not rule.by_month or period.month in rule.by_month:
+            yield period
         index += step
 
 

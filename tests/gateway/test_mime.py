@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from base64 import encodebytes
 from quopri import encodestring
 
@@ -10,6 +11,8 @@ import pytest
 
 from gateway.ics import Message, Unreadable, read
 from gateway.mime import MAX_DEPTH, MAX_HEADER_BYTES, MAX_PARTS, MailFacts, parse
+from gateway.reading import read_mail
+from gateway.verdict import Reason
 
 CALENDAR = """BEGIN:VCALENDAR\r
 VERSION:2.0\r
@@ -284,3 +287,38 @@ def test_compressed_bytes_are_no_calendar() -> None:
     facts = parse(mail(part('application/octet-stream; name="invite.ics"', gzip.compress(ICS), "base64")))
     with pytest.raises(Unreadable):
         messages(facts)
+
+
+LONG = b"; a=b" * 1000
+OVER = {
+    "a field of the head": (mail(part("text/calendar" + LONG.decode(), ICS)), "Content- field"),
+    "a field of a part": (mail(box("multipart/mixed", part("text/calendar" + LONG.decode()))), "Content- field"),
+    "a folded field": (mail(part("text/calendar" + LONG.decode().replace("; ", ";\r\n "), ICS)), "Content- field"),
+    "a million empty parts": (mail(box("multipart/mixed", PLAIN)) + b"--b\r\n\r\n" * 1_000_000, "parts"),
+    "nested comments": (b"From: " + b"(" * 60_000 + b"\r\n" + mail(part(REQUEST)), "comments nested"),
+    "calendar parts that are small each": (
+        mail(box("multipart/mixed", *(part(REQUEST, ICS + b"X:%d\r\n" % n * 4000) for n in range(20)))),
+        "calendar parts are larger",
+    ),
+    "many events": (
+        mail(box("multipart/mixed", *(part(REQUEST, ICS.replace(b"UID:u1", b"UID:n%d" % n)) for n in range(30)))),
+        "more than 20 events",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OVER)
+def test_what_is_over_a_limit_is_refused_before_it_costs(name: str) -> None:
+    raw, fault = OVER[name]
+    begun = time.process_time()
+    found = read_mail(raw)
+    assert found.fault is Reason.UNREADABLE
+    assert fault in found.detail
+    assert time.process_time() - begun < 1.5
+
+
+@pytest.mark.parametrize("charset", ["idna", "punycode", "undefined", "hex", "x-unheard-of"])
+@pytest.mark.parametrize("name", ["method", "name", "charset"])
+def test_a_parameter_in_a_charset_that_is_none(charset: str, name: str) -> None:
+    raw = mail(part(f"text/calendar; method=REQUEST; {name}*={charset}''%C3%BC"))
+    assert read_mail(raw).messages

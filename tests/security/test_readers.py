@@ -38,6 +38,7 @@ SLOW = b"From: a@b.example\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n-
 def reading(limits: Limits) -> Iterator[Readers]:
     readers = Readers(limits, Desk())
     try:
+        readers.start()
         readers.read(GOOD, NOW)  # the nursery is up
         yield readers
     finally:
@@ -144,6 +145,7 @@ from datetime import UTC, datetime
 from gateway.decide import Desk
 from gateway.readers import Limits, Readers
 readers = Readers(Limits(size=2, seconds=1), Desk())
+readers.start()
 readers.read(b"", datetime.now(UTC))
 print("ready", flush=True)
 readers.read(sys.stdin.buffer.read(), datetime.now(UTC))
