@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup run demo test check contract samples lock clean
+.PHONY: setup run demo test check contract samples fuzz bench lock clean
+MINUTES ?= 5
+SEED ?= $(shell date +%s)
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)  ## the virtual environment .venv, from the hashed lock
@@ -36,6 +38,12 @@ contract: setup  ## the HTTP API against what OpenAPI tells of it, for some minu
 
 samples: setup  ## play samples/ again and show what differs from the .expect files
 	@$(BIN)/python -m tests.samples
+
+fuzz: setup  ## look for mails that break the desk, for MINUTES; what it finds is kept in var/fuzz
+	@$(BIN)/python -m tests.fuzz --seconds $$(($(MINUTES) * 60)) --seed $(SEED)
+
+bench: setup  ## the figures, each beside its peer from the same run
+	@$(BIN)/python -m bench
 
 lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

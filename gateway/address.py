@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import unquote
 
+MAX_LENGTH: Final = 320  # RFC 5321 4.5.3.1: 64 of the local part, 255 of the domain
 _SPECIAL: Final = frozenset('()<>[]:;@\\,"')  # RFC 5322 3.2.3; quoted local parts are not worth their tricks
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _MAILBOX: Final = re.compile(r"(?P<name>[^<>,;:]*)<(?P<angle>[^<>\s,;:]+)>|(?P<plain>[^<>\s,;:]+)")
@@ -47,6 +48,8 @@ def as_written(value: str) -> str:
 def normal(address: str) -> str:
     """The comparable form of a plain address, '' when it is none."""
     text = address.strip().strip("<>").strip()
+    if len(text) > MAX_LENGTH:
+        return ""
     local, at, domain = text.rpartition("@")
     if not at or not local or any(char.isspace() or ord(char) < 33 or char in _SPECIAL for char in local):
         return ""

@@ -164,10 +164,14 @@ class _Binder:
         # A CANCEL may come without; then its RECURRENCE-ID or its DTSTAMP stands in, for the tombstone.
         named = self.event.first("RECURRENCE-ID")
         if named is not None:
-            return stamp(named.value, named.params)
+            start = stamp(named.value, named.params)
+            self._check_year(start, "RECURRENCE-ID")
+            return start
         return Stamp(self._revision().dtstamp.replace(tzinfo=None), utc=True)
 
     def _check_year(self, one: Stamp, name: str) -> None:
+        if not _is_countable(one.wall):
+            raise Unreadable(f"{name} is at the end of the calendar")
         if not self.cancels and not EARLIEST <= one.wall.year <= (self.now + FURTHEST).year:
             raise Unreadable(f"{name} is not between {EARLIEST} and ten years from now")
 
@@ -212,6 +216,8 @@ class _Binder:
             # DTSTAMP is UTC by RFC 5545 3.8.7.2, also where the Z was forgotten.
             dtstamp = stamp(written.value, {}).wall.replace(tzinfo=UTC) if written is not None else self.now
         except Unreadable:
+            dtstamp = self.now
+        if not _is_countable(dtstamp):
             dtstamp = self.now
         return Revision(sequence, dtstamp)
 
@@ -294,6 +300,8 @@ class _Binder:
 
     def _added(self, start: Stamp, zone: Zone) -> Iterator[Added]:
         for one, rest in self._dates("RDATE"):
+            if not _is_countable(one.wall):
+                continue
             if start.date_only or one.date_only:
                 # A day: at the event's time of day, which is midnight for an all-day event.
                 one = replace(one, wall=datetime.combine(one.wall.date(), start.wall.time()))
@@ -307,10 +315,15 @@ class _Binder:
                 yield Added(begin, Length(seconds=max(0, int((end - begin).total_seconds()))))
 
     def _excluded(self, zone: Zone, all_day: bool) -> tuple[frozenset[datetime], frozenset[date]]:
-        dates = list(self._dates("EXDATE"))
+        dates = [pair for pair in self._dates("EXDATE") if _is_countable(pair[0].wall)]
         days = frozenset(one.wall.date() for one, _ in dates if one.date_only or all_day)
         timed = (self._instant(one, zone) for one, _ in dates if not one.date_only and not all_day)
         return frozenset(map(zone.wall, timed)), days
+
+
+def _is_countable(wall: datetime) -> bool:
+    """Whether a date has room on both sides for zones and lengths; datetime ends at the years 1 and 9999."""
+    return 1900 <= wall.year < 9900
 
 
 def _day(wall: datetime) -> datetime:

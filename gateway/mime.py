@@ -13,7 +13,7 @@ from codecs import lookup
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes, policy
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message as Mail
 from email.utils import collapse_rfc2231_value, getaddresses
@@ -73,7 +73,7 @@ def parse(data: bytes) -> MailFacts:
         raise Unreadable(f"more than {MAX_PARTS} parts")
     senders = [str(value) for value in mail.get_all("From", [])]
     return MailFacts(
-        message_id=str(mail.get("Message-ID", "")).strip()[:500],
+        message_id=str(mail.get("Message-ID", "")).replace("\0", "").strip()[:500],
         subject=_decoded(str(mail.get("Subject", ""))),
         from_address=mailbox(_FOLD.sub("", senders[0])) if len(senders) == 1 else "",
         to_addresses=_addresses(mail, "To", "Cc", "Delivered-To", "X-Original-To"),
@@ -118,7 +118,7 @@ def _decoded(value: str) -> str:
     value = value[:2000]  # decoding has charsets in it that are quadratic
     try:
         return str(make_header(decode_header(value)))[:500]
-    except (HeaderParseError, LookupError, UnicodeError, ValueError):
+    except (MessageError, LookupError, UnicodeError, ValueError):
         return value[:500]
 
 

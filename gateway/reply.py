@@ -27,6 +27,8 @@ from gateway.ics import Block, Property, stamp
 
 PRODID: Final = "-//PAL gateway//invite//EN"
 MAX_SUBJECT: Final = 200  # characters of a title that reach a Subject
+MAX_ECHO: Final = 2000  # characters of a title that goes back: an answer is not to be larger than what it answers
+MAX_ZONE_LINES: Final = 1500  # the longest real VTIMEZONE, with every change since 1891, has 1,100
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _MESSAGE_ID: Final = re.compile(r"<(?!.*=\?)[!-;=?-~]+>", re.ASCII)  # RFC 5322 3.6.4, and no encoded word
@@ -84,6 +86,8 @@ _ECHOED: Final = ("UID", "RECURRENCE-ID", "ORGANIZER", "SEQUENCE", "DTSTART", "D
 def _echo(event: Block, name: str) -> Property | None:
     """A property that goes back as it came, once; of two SEQUENCEs the larger, which is the one that counts."""
     found = list(event.all(name))
+    if name == "SUMMARY":
+        return next((one for one in found[:1] if len(one.line) <= MAX_ECHO), None)
     if name == "SEQUENCE":
         numbered = [one for one in found if one.value.strip().isdecimal()]
         return max(numbered, key=lambda one: int(one.value[:30]), default=None)
@@ -122,7 +126,7 @@ def _zones(echoed: list[Property], calendar: Block) -> list[str]:
     for block in calendar.inner("VTIMEZONE"):
         if block.text("TZID").strip('"') in names:
             lines += block.lines()
-    return lines
+    return lines if len(lines) <= MAX_ZONE_LINES else []
 
 
 def render(reply: Reply, message_id: str, now: datetime) -> bytes:

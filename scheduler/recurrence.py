@@ -369,7 +369,9 @@ def _day_allowed(rule: Rule, day: datetime) -> bool:
 
 def _by_dateutil(rule: Rule, start: datetime, period: datetime) -> Iterator[datetime]:
     plain = [du.weekdays[day] for day, n in rule.by_day if not n]
-    ordinal = [du.weekdays[day](n) for day, n in rule.by_day if n]
+    # No month has a sixth Monday, and dateutil looks for a 53rd behind the end of its table.
+    most = 5 if rule.freq == "MONTHLY" or rule.by_month else 53
+    ordinal = [du.weekdays[day](n) for day, n in rule.by_day if n and abs(n) <= most]
     # BYDAY lists days (RFC 5545 3.3.10); dateutil wants a day to match both, when some have a number and some have not.
     for days in filter(None, (plain, ordinal)) if rule.by_day else (None,):
         found = _one_period(rule, start, period, days)

@@ -297,7 +297,7 @@ OVER = {
     "a million empty parts": (mail(box("multipart/mixed", PLAIN)) + b"--b\r\n\r\n" * 1_000_000, "parts"),
     "nested comments": (b"From: " + b"(" * 60_000 + b"\r\n" + mail(part(REQUEST)), "comments nested"),
     "calendar parts that are small each": (
-        mail(box("multipart/mixed", *(part(REQUEST, ICS + b"X:%d\r\n" % n * 4000) for n in range(20)))),
+        mail(box("multipart/mixed", *(part(REQUEST, ICS + b"X:%d\r\n" % n * 8000) for n in range(20)))),
         "calendar parts are larger",
     ),
     "many events": (

@@ -269,6 +269,8 @@ HOSTILE = {
     "place-in-every-hour": f"FREQ=DAILY;BYHOUR={EVERY_HOUR};BYSETPOS=300",
     "29-february-on-a-monday": "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO",
     "fifth-monday-on-the-first": "FREQ=MONTHLY;BYDAY=5MO;BYMONTHDAY=1;COUNT=3",
+    "53rd-monday-of-december": "FREQ=YEARLY;BYMONTH=12;BYDAY=53MO",
+    "53rd-monday-of-a-month": "FREQ=MONTHLY;BYDAY=53MO,-53TU",
     "far-leaps": "FREQ=YEARLY;INTERVAL=1000;COUNT=10000",
 }
 
