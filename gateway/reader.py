@@ -20,12 +20,15 @@ from dataclasses import replace
 from datetime import datetime
 from multiprocessing.connection import Connection
 from time import process_time
+from types import FrameType
 from typing import Any, Final
 
 from gateway.decide import Desk
 from gateway.reading import Reading, read_mail, rehearse, too_costly
 from scheduler.clock import utc_now
 
+SLOW: Final = 0.03  # seconds of CPU after which a reader lowers its priority
+PRIORITY: Final = 15  # as `nice`
 REHEARSAL: Final = 0.25  # seconds of CPU that deciding on a mail may take, for all its recipients together
 
 # Time zones by every kind of name, a rule, a link: what reading it loads is there before the first fork.
@@ -83,10 +86,12 @@ def _serve(requests: Connection[Any, Any], megabytes: int, desk: Desk) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGVTALRM, _yield)
     with suppress(EOFError, OSError):
         while True:
             answer = _answer(requests.recv_bytes(), desk)
             signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             requests.send_bytes(answer)
 
 
@@ -95,11 +100,17 @@ def _answer(request: bytes, desk: Desk) -> bytes:
     try:
         raw, now, recipients, seconds = pickle.loads(request)  # noqa: S301  from the gateway
         signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM, unhandled, ends this process
+        signal.setitimer(signal.ITIMER_VIRTUAL, SLOW)
         return pickle.dumps(_read(raw, now, recipients, desk))
     except MemoryError:
         return pickle.dumps(too_costly("reading it took more memory than a reader has"))
     except Exception as error:  # noqa: BLE001  it is told to the gateway, which sets the mail aside
         return pickle.dumps(f"{type(error).__name__}: {error}"[:500])
+
+
+def _yield(number: int, frame: FrameType | None) -> None:
+    """A mail that takes long lets the others go first: lower priority, for what is left of this process."""
+    os.nice(PRIORITY)
 
 
 def _read(raw: bytes, now: datetime, recipients: int, desk: Desk) -> Reading:

@@ -30,6 +30,7 @@ from gateway.reading import Reading, too_costly
 PATIENCE: Final = 0.02  # seconds that a mail waits for a reader at rest before one more is forked
 HURRY: Final = 0.5  # seconds that a mail may take while more readers are at work than rest in quiet times
 GROWTH: Final = 4  # so many times the readers of quiet times may be at work at once
+TIRED: Final = 0.05  # seconds; a reader that took longer for a mail has lowered its priority, and is not used again
 START: Final = 30.0  # seconds that a new nursery and reader may take until they work
 
 Line: TypeAlias = "Connection[Any, Any]"  # our end of a reader's socket
@@ -74,7 +75,7 @@ class Readers:
             reader, seconds = self._taken()
             began = monotonic()
             answer = _asked(reader, pickle.dumps((raw, now, recipients, seconds)), seconds + START)
-            self._put_back(reader, alive=answer is not None)
+            self._put_back(reader, fresh=answer is not None and monotonic() - began < TIRED)
             if answer is not None:
                 return _unpacked(answer)
             if monotonic() - began >= seconds:
@@ -100,15 +101,16 @@ class Readers:
             hurried = self._at_work > self._limits.size
             return reader, min(HURRY, self._limits.seconds) if hurried else self._limits.seconds
 
-    def _put_back(self, reader: Line, *, alive: bool) -> None:
+    def _put_back(self, reader: Line, *, fresh: bool) -> None:
+        """To rest; one that has died or is tired is replaced, so that the next mail need not wait for a fork."""
         with self._changed:
             self._at_work -= 1
             is_wanted = len(self._idle) < self._limits.size and not self._closed
-            if alive and is_wanted:
+            if fresh and is_wanted:
                 self._idle.append(reader)
             else:
                 reader.close()
-                if is_wanted and len(self._idle) + self._at_work < self._limits.size:
+                if is_wanted:
                     self._idle.append(self._fork())
             self._changed.notify()
 
