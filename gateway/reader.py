@@ -28,7 +28,7 @@ from gateway.reading import Reading, read_mail, rehearse, too_costly
 from scheduler.clock import utc_now
 
 SLOW: Final = 0.03  # seconds of CPU after which a reader lowers its priority
-PRIORITY: Final = 15  # as `nice`
+PRIORITY: Final = 19  # as `nice`: a good mail needs two milliseconds, and gets them
 REHEARSAL: Final = 0.25  # seconds of CPU that deciding on a mail may take, for all its recipients together
 
 # Time zones by every kind of name, a rule, a link: what reading it loads is there before the first fork.
