@@ -16,8 +16,8 @@ SAID = {
     "calendar": f"{ics.MAX_BYTES // 1024} kB; {ics.MAX_LINES:,}; {ics.MAX_COMPONENTS:,}",
     "events": f"{reading.MAX_MESSAGES}; {ics.MAX_UID_BYTES:,} bytes; {address.MAX_LENGTH} characters",
     "dates": f"{binding.MAX_RULES} each; {binding.MAX_DATES:,} each",
-    "rule": f"1 to {recurrence.MAX_INTERVAL:,}, COUNT to {recurrence.MAX_COUNT:,}, {recurrence.MAX_TIMES_A_DAY} times a day, "
-    f"{recurrence.MAX_PARTS} numbers",
+    "rule": f"1 to {recurrence.MAX_INTERVAL:,}, COUNT to {recurrence.MAX_COUNT:,}",
+    "times": f"{recurrence.MAX_TIMES_A_DAY} times a day, {recurrence.MAX_PARTS} numbers",
     "start": f"{binding.EARLIEST} to ten years ahead",
     "overrides": f"{itip.MAX_OVERRIDES}; {itip.MAX_RANGES}",
     "time": f"`reading.seconds`, and {readers.HURRY:g} s in a storm",
