@@ -112,6 +112,8 @@ class Readers:
                 reader.close()
                 if is_wanted:
                     self._idle.append(self._fork())
+            if self._closed and not self._at_work:
+                self._end_nursery()
             self._changed.notify()
 
     def _fork(self) -> Line:

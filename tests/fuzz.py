@@ -126,6 +126,7 @@ class Tally:
 
     inputs: int = 0
     slowest: float = 0.0
+    cpu: float = 0.0
     verdicts: Counter[str] = field(default_factory=Counter)
     faults: list[tuple[str, bytes]] = field(default_factory=list)  # what went wrong, the input
 
@@ -307,7 +308,7 @@ def run(seed: int, process: int, seconds: float, least: int) -> Tally:
     tally = Tally()
     known: dict[str, Event] = {}
     signal.signal(signal.SIGALRM, _overrun)
-    end = monotonic() + seconds
+    end, started = monotonic() + seconds, process_time()
     while monotonic() < end or tally.inputs < least:
         raw = mutator.next()
         tally.inputs += 1
@@ -322,6 +323,7 @@ def run(seed: int, process: int, seconds: float, least: int) -> Tally:
         if fault is not None:
             tally.faults.append((fault, raw))
             known.clear()
+    tally.cpu = process_time() - started
     return tally
 
 
@@ -375,11 +377,10 @@ def main() -> int:
     faults = [fault for tally in tallies for fault in tally.faults]
     verdicts = sum((tally.verdicts for tally in tallies), Counter())
     slowest = max(tally.slowest for tally in tallies)
-    print(
-        f"fuzz: seed {asked.seed}, {sum(tally.inputs for tally in tallies)} inputs in {monotonic() - begun:.0f} s, ",
-        end="",
-    )
-    print(f"slowest {slowest * 1000:.0f} ms of CPU, {len(faults)} faults")
+    inputs, took = sum(tally.inputs for tally in tallies), monotonic() - begun
+    print(f"fuzz: seed {asked.seed}, {inputs} inputs in {took:.0f} s, ", end="")
+    print(f"{sum(tally.cpu for tally in tallies) / inputs * 1000:.2f} ms of CPU each, ", end="")
+    print(f"slowest {slowest * 1000:.0f} ms, {len(faults)} faults")
     print("     ", ", ".join(f"{count} {name}" for name, count in verdicts.most_common()))
     for line in _kept(asked.keep, faults) if faults else ():
         print(line)

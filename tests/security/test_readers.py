@@ -112,11 +112,8 @@ def test_mails_that_spin_in_every_reader_do_not_keep_a_good_one_waiting() -> Non
 
 
 def test_what_is_too_costly_to_decide_is_found_out_in_the_reader() -> None:
-    dates = ",".join(
-        f"202603{day:02}T{hour:02}{minute:02}00Z" for day in range(2, 30) for hour in range(24) for minute in (1, 2)
-    )
-    hourly = "RRULE:FREQ=DAILY;BYHOUR=" + ",".join(map(str, range(24)))
-    raw = GOOD.replace(b"SUMMARY:", f"{hourly}\r\nRDATE:{dates}\r\nSUMMARY:".encode(), 1)
+    dates = ",".join(f"202603{day:02}T{hour:02}0100Z" for day in range(2, 30) for hour in range(8, 18))
+    raw = GOOD.replace(b"SUMMARY:", f"RDATE:{dates}\r\nSUMMARY:".encode(), 1)
     with reading(Limits()) as readers:
         assert readers.read(raw, NOW, recipients=1).fault is None
         crowd = readers.read(raw, NOW, recipients=100)
