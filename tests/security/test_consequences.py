@@ -96,6 +96,21 @@ def a_listed_sealer_below_a_stranger_s_seal(to: str) -> Mail:
 
 
 @at("trusting", UNKNOWN)
+def a_listed_sealer_that_hands_on_a_stranger_s_findings(to: str) -> Mail:
+    raw, uid = compose(to)
+    return Mail(seal(seal(raw, "evil.example", FOUND), "forwarder.example", "arc=pass; dmarc=none"), uid)
+
+
+@at("require", "noreply@insideicloud.icloud.com")
+def two_organizers_behind_apple_s_tokens(to: str) -> Mail:
+    organizer = f";EMAIL={BOSS}:mailto:2_ABC@imip.me.com"
+    raw, uid = compose(to, from_="noreply@insideicloud.icloud.com", organizer=organizer)
+    event = raw[raw.index(b"BEGIN:VEVENT") : raw.index(b"END:VCALENDAR")]
+    other = event.replace(b"UID:", b"UID:x").replace(BOSS.encode(), b"dora@acme.example")
+    return Mail(sign(raw.replace(b"END:VCALENDAR", other + b"END:VCALENDAR"), "icloud.com"), uid)
+
+
+@at("trusting", UNKNOWN)
 def a_listed_sealer_and_a_changed_body(to: str) -> Mail:
     raw, uid = compose(to)
     return Mail(seal(raw, "forwarder.example", FOUND).replace(b"SUMMARY:Weekly", b"SUMMARY:Wookly"), uid)
@@ -170,7 +185,8 @@ def another_server_s_name_from_the_front_server(to: str) -> Mail:
 @at("fronted", UNKNOWN)
 def the_front_server_found_a_failure(to: str) -> Mail:
     raw, uid = compose(to)
-    found = "mx.invite.example.com; dkim=pass header.d=evil.example; dmarc=fail header.from=acme.example"
+    """Where DMARC fails, its owner wants more than what passes beside it."""
+    found = "mx.invite.example.com; spf=pass smtp.mailfrom=x@mail.acme.example; dmarc=fail header.from=acme.example"
     return Mail(f"Authentication-Results: {found}\r\n".encode() + raw, uid, EVE, "10.9.8.7")
 
 
@@ -207,7 +223,7 @@ def test_what_the_operator_does_not_trust(street: Street, name: str) -> None:
         assert f"{answer.code} {answer.text}".startswith(said)
         assert (answer.invites, answer.joins, answer.letters) == ([], [], [])
     else:
-        assert answer.auth_id == said
+        assert {(one.authentication or {})["auth_id"] for one in answer.invites} == {said}
 
 
 def test_what_was_cancelled_is_not_brought_back_by_the_old_mail(street: Street) -> None:
@@ -321,6 +337,7 @@ def test_what_is_refused_is_one_line_in_the_log_and_nothing_else(street: Street)
     assert _mails_and_letters(door.gateway.engine) == before
 
 
+ROBOT = "forwarding-noreply@google.com"
 CONFIRMATION = """\
 From: Gmail Team <forwarding-noreply@google.com>\r
 To: {to}\r
@@ -358,7 +375,9 @@ def test_google_s_forwarding_confirmation_reaches_the_operator(street: Street) -
     unsigned = CONFIRMATION.format(to=to).encode()
     door.deliver(Mail(unsigned, "", "forwarding-noreply@google.com", GOOGLE_SERVER), to)
     door.deliver(Mail(sign(unsigned, "evil.example"), "", EVE), to)
+    # The first came from Google's own servers, which is not enough.
     assert [one.confirmation for one in door.outcome(to).invites] == [None, None]
+    assert [one.authentication["auth_id"] for one in door.outcome(to).invites if one.authentication][1] == ROBOT
     answer = door.deliver(Mail(sign(unsigned, "google.com"), "", "forwarding-noreply@google.com", GOOGLE_SERVER), to)
     newest = answer.invites[0]
     assert (newest.verdict, newest.reason, newest.confirmation) == ("ignored", "forwarding-confirmation", ASKED)

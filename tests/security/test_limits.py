@@ -14,7 +14,7 @@ SAID = {
     "header": f"its header; one Content- field | {mime.MAX_HEADER_BYTES // 1024} kB; {mime.MAX_FIELD_BYTES // 1024} kB",
     "parts": f"{mime.MAX_PARTS}; {mime.MAX_DEPTH}; {mime.MAX_DASHES:,}",
     "calendar": f"{ics.MAX_BYTES // 1024} kB; {ics.MAX_LINES:,}; {ics.MAX_COMPONENTS:,}",
-    "events": f"{reading.MAX_MESSAGES}; {ics.MAX_UID_BYTES:,} bytes; {address.MAX_LENGTH} characters",
+    "events": f"{reading.MAX_MESSAGES}; {ics.MAX_UID:,} bytes; {address.MAX_LENGTH} characters",
     "dates": f"{binding.MAX_RULES} each; {binding.MAX_DATES:,} each",
     "rule": f"1 to {recurrence.MAX_INTERVAL:,}, COUNT to {recurrence.MAX_COUNT:,}",
     "times": f"{recurrence.MAX_TIMES_A_DAY} times a day, {recurrence.MAX_PARTS} numbers",

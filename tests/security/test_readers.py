@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from time import monotonic
 import pytest
 from sqlalchemy import select
 
+from bench.hostile_mail import BOMB
 from gateway import store
 from gateway.decide import Desk
 from gateway.intake import Incoming, Intake
@@ -97,18 +98,26 @@ def test_a_reader_that_is_killed_costs_no_mail() -> None:
         assert readers.read(GOOD, NOW) == read_mail(GOOD)
 
 
+def waits_while(readers: Readers, going: Callable[[], bool]) -> list[float]:
+    """How long each good mail waited for its reading, in order of length."""
+    waits = []
+    while going():
+        began = monotonic()
+        assert readers.read(GOOD, NOW).fault is None
+        waits.append(monotonic() - began)
+    return sorted(waits)
+
+
 def test_mails_that_spin_in_every_reader_do_not_keep_a_good_one_waiting() -> None:
     with reading(Limits(size=2, seconds=2)) as readers, ThreadPoolExecutor(4) as threads:
-        slow = [threads.submit(readers.read, SLOW, NOW) for _ in range(4)]
-        waits = []
-        while not any(one.done() for one in slow):
-            began = monotonic()
-            assert readers.read(GOOD, NOW).fault is None
-            waits.append(monotonic() - began)
+        end = monotonic() + 0.5
+        quiet = waits_while(readers, lambda: monotonic() < end)
+        slow = [threads.submit(readers.read, BOMB, NOW) for _ in range(4)]
+        waits = waits_while(readers, lambda: not any(one.done() for one in slow))
         assert [one.result().fault for one in slow] == [Reason.TOO_COSTLY] * 4
-    # Most of the wait is the machine's: four processes spin on what may be two cores.
     assert len(waits) > 5
-    assert sorted(waits)[len(waits) // 2] < 0.05
+    # What a busy machine adds, it adds without the spinning mails, too.
+    assert waits[len(waits) // 2] < quiet[len(quiet) // 2] * 3 + 0.05
 
 
 def test_what_is_too_costly_to_decide_is_found_out_in_the_reader() -> None:

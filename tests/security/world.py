@@ -130,6 +130,7 @@ def world() -> Zone:
     zone.add("short._domainkey.acme.example", key(768, "acme").record)
     zone.add("junk._domainkey.acme.example", "v=DKIM1; k=rsa; p=AAAA%%%%")
     zone.add("acme.example", "google-site-verification=x", f"v=spf1 ip4:{ACME_SERVER} ip4:127.0.0.1 -all")
+    zone.add("google.com", f"v=spf1 ip4:{GOOGLE_SERVER} -all")
     zone.add("evil.example", "v=spf1 +all")
     zone.add("evil.onmicrosoft.com", "v=spf1 +all")
     zone.add("strict.example", f"v=spf1 ip4:{ACME_SERVER} -all")
