@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import smtplib
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -13,14 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from aiosmtpd.smtp import Session
 from sqlalchemy import select
 
 import scheduler.store
-from gateway import smtp, store
+from gateway import store
 from gateway.app import Gateway
 from gateway.pals import Pal
-from gateway.senders import Origin
 from gateway.store import InviteRow
 from scheduler.clock import utc_now
 from scheduler.joins import LIVE, Join
@@ -40,12 +39,18 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-class Fronted(smtp.Desk):
-    """The desk behind a server that passes its client's address on: here the client says it as its HELO name."""
+class Fronted(smtplib.SMTP):
+    """A client behind a proxy that says by a PROXY header whom it speaks for."""
 
-    def origin(self, session: Session) -> Origin:
-        address, _, helo = (session.host_name or "").partition("-")
-        return Origin(address, helo, address)
+    def __init__(self, port: int, client: str, helo: str) -> None:
+        self._client = client
+        super().__init__(LOOPBACK, port, local_hostname=helo)
+
+    def _get_socket(self, host: str, port: int, timeout: Any) -> socket.socket:
+        found: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
+        family, here = ("TCP6", "::1") if ":" in self._client else ("TCP4", LOOPBACK)
+        found.sendall(f"PROXY {family} {self._client} {here} 40000 25\r\n".encode())
+        return found
 
 
 @dataclass
@@ -71,7 +76,6 @@ class Door:
     """A gateway with its SMTP port that believes what a client says of its address."""
 
     gateway: Gateway
-    port: int
 
     def add_pal(self, *allowlist: str) -> str:
         """The address of a new PAL."""
@@ -83,7 +87,7 @@ class Door:
 
     def deliver(self, mail: Mail, to: str) -> Answer:
         """Say a mail to the port."""
-        with smtplib.SMTP("127.0.0.1", self.port, local_hostname=f"{mail.client}-{mail.helo}") as client:
+        with Fronted(self.gateway.smtp_port, mail.client, mail.helo) as client:
             client.ehlo()
             client.mail(mail.mail_from)
             client.rcpt(to)
@@ -115,14 +119,9 @@ async def _serve(folder: Path, street: Street, ready: threading.Event, stop: asy
         async with AsyncExitStack() as stack:
             for name, senders in SETTINGS.items():
                 (folder / name).mkdir()
-                settings = settings_for(folder / name, senders=senders)
-                gateway = await stack.enter_async_context(running(settings, street.zone))
-                listening = smtp.listen("127.0.0.1", 0)
-                desk = Fronted(gateway.intake, gateway.admission, settings.mail_domains(), gateway.wake)
-                make = smtp.factory(desk, settings.domain, settings.smtp.max_bytes)
-                server = await asyncio.get_running_loop().create_server(make, sock=listening)
-                stack.callback(server.close)
-                street.doors[name] = Door(gateway, listening.getsockname()[1])
+                ports = {"port": 0, "proxy_from": [f"{LOOPBACK}/32"]}
+                settings = settings_for(folder / name, senders=senders, smtp=ports)
+                street.doors[name] = Door(await stack.enter_async_context(running(settings, street.zone)))
             ready.set()
             await stop.wait()
     finally:

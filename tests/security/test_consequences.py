@@ -26,7 +26,7 @@ from gateway.keys import Key, digest
 from gateway.pals import Pal
 from gateway.senders import Origin, Sender
 from scheduler.clock import utc_now
-from tests.security.conftest import Door, Street
+from tests.security.conftest import Door, Fronted, Street
 from tests.security.world import (
     ACME_SERVER,
     BOSS,
@@ -316,7 +316,7 @@ def test_a_plain_client_on_this_machine_needs_no_dns(street: Street) -> None:
 def test_postmaster_needs_no_signature(street: Street) -> None:
     door = street.doors["require"]
     raw, _ = compose("postmaster@invite.example.com")
-    with smtplib.SMTP("127.0.0.1", door.port, local_hostname=EVE_SERVER) as client:
+    with Fronted(door.gateway.smtp_port, EVE_SERVER, "mail.evil.example") as client:
         assert client.sendmail(EVE, ["postmaster@invite.example.com"], raw) == {}
         with pytest.raises(smtplib.SMTPDataError) as refused:
             client.sendmail(EVE, ["postmaster@invite.example.com", door.add_pal()], raw)

@@ -17,6 +17,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from gateway import smtp, store
+from gateway.admission import Admission
+from gateway.authentication import Require
 from gateway.config import PREFIX, Settings, Smtp
 from gateway.domains import Domains
 from gateway.inbound.certificate import Certificate
@@ -24,6 +26,7 @@ from gateway.inbound.dialogue import Kind
 from gateway.inbound.edge import Edge
 from gateway.intake import Intake
 from gateway.pals import Pal, pal_id
+from gateway.resolver import DnsResolver
 from scheduler.clock import utc_now
 from scheduler.database import connect
 
@@ -57,7 +60,10 @@ async def port(folder: Path, kind: Kind = Kind.SMTP, *, url: str = "", **values:
         for address in (ANNA, BEN):
             if store.find_pal(connection, address) is None:
                 store.add_pal(connection, Pal(pal_id(address), "A PAL", address, "face-1"), utc_now())
-    desk = smtp.Desk(Intake(engine, Settings().desk()), Domains(DOMAIN), lambda: None, settings.max_recipients)
+    admission = Admission(DnsResolver(), Require.OFF)  # the port is tested here, not who sent it
+    desk = smtp.Desk(
+        Intake(engine, Settings().desk()), admission, Domains(DOMAIN), lambda: None, settings.max_recipients
+    )
     certificate = None
     if settings.tls_certificate is not None and settings.tls_key is not None:
         certificate = Certificate(settings.tls_certificate, settings.tls_key)
