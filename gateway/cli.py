@@ -522,6 +522,28 @@ def invites_list(
             typer.echo(_invite_json(invite, address) if as_json else _invite_line(invite, address))
 
 
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(metavar="ID", help="Of a decision or of a mail, as in invites list.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell why a mail was decided as it was: who sent it and how that was found out, who let it in, which link counts.
+
+    Example: pal-gateway explain m0123456789abcdef0123
+    """
+    from gateway import store
+    from gateway.explain import story
+
+    with _store(None, config) as engine, engine.connect() as connection:
+        found = store.invites_named(connection, name)
+    if not found:
+        fail(f"Nothing was decided under {name}; see pal-gateway invites list.", 1)
+    for invite, address in found:
+        called = address or invite.pal_id
+        typer.echo(_invite_json(invite, called) if as_json else "\n".join(story(vars(invite), called)))
+
+
 @keys_app.command("create")
 def keys_create(
     account: Annotated[

@@ -369,6 +369,22 @@ def find_invites(
     return [InviteRow(**row._mapping) for row in connection.execute(newest)]
 
 
+def invites_named(connection: Connection, name: str) -> list[tuple[InviteRow, str]]:
+    """The decision with an id, or all on the mail with it, each with the address of its PAL ('': gone)."""
+    query = (
+        select(invites, pals.c.address)
+        .outerjoin(pals, pals.c.id == invites.c.pal_id)
+        .where((invites.c.id == name) | (invites.c.mail_id == name))
+        .order_by(invites.c.id)
+    )
+    found = []
+    for row in connection.execute(query):
+        values = dict(row._mapping)
+        address = values.pop("address")
+        found.append((InviteRow(**values), address or ""))
+    return found
+
+
 def _of_account(column: Column[Any], account: str, pal_id: str | None) -> ColumnElement[bool]:
     owned = select(pals.c.id).where(pals.c.account == account)
     return column.in_(owned if pal_id is None else owned.where(pals.c.id == pal_id))

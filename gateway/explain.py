@@ -1,0 +1,71 @@
+"""Why a mail was decided as it was: what is kept of a decision, in lines for people. Pure.
+
+Rules of this file: from top to bottom as the desk went: who sent it, who let it in, which link, what was said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from gateway.verdict import TO_OPERATOR, TO_ORGANIZER, Reason
+
+# The rules of docs/senders.md.
+RULES: Final = {
+    "a": "its From, aligned with DKIM or SPF",
+    "b": "its From, for which Google vouches",
+    "c": "its From, by a trusted ARC sealer",
+    "d": "the EMAIL of its ORGANIZER, for which Apple vouches",
+    "e": "its Sender, who forwarded the meeting",
+}
+
+
+def story(invite: Mapping[str, Any], pal: str) -> list[str]:
+    """The lines about one decision: `invite` has the columns of the table, `pal` is the PAL's address or id."""
+    reason = f" ({invite['reason']})" if invite["reason"] else ""
+    lines = [f"{invite['id']}: {invite['verdict']}{reason}, for {pal}", *_sentences(invite)]
+    lines += [*_sender(invite["authentication"], invite["sender"]), *_allowed(invite), *_links(invite)]
+    if invite["detail"]:
+        lines.append(f"Remarks: {_printable(invite['detail'])}")
+    return lines
+
+
+def _sentences(invite: Mapping[str, Any]) -> Iterator[str]:
+    reason = Reason(invite["reason"]) if invite["reason"] in list(Reason) else None
+    sentence = TO_OPERATOR.get(reason) or TO_ORGANIZER.get(reason) if reason is not None else None
+    if sentence is not None:
+        yield "  " + sentence.format(pal="the PAL", platform=invite["platform"] or "meeting")
+
+
+def _sender(found: Mapping[str, Any] | None, sender: str) -> Iterator[str]:
+    if found is None:
+        yield f"Sender: {_printable(sender) or 'nobody'}; senders were not checked"
+        return
+    claimed = _printable(str(found.get("from") or "nobody"))
+    if found.get("auth_id"):
+        rule = str(found.get("rule") or "")
+        how = f"{RULES.get(rule, 'vouched for by the front server')} (rule {rule or '-'}; From says {claimed})"
+        yield f"Sender: {_printable(str(found['auth_id']))}: {how}"
+    else:
+        yield f"Sender: nobody vouches for one; From says {claimed}"
+    for step in found.get("chain", ()):
+        detail = f" ({step['detail']})" if step.get("detail") else ""
+        yield "  " + _printable(f"{step['check']}: {step['of']}: {step['verdict']}{detail}")
+
+
+def _allowed(invite: Mapping[str, Any]) -> Iterator[str]:
+    entry = invite["allowed_by"]
+    yield f"Allowlist: the entry {_printable(entry)}" if entry else "Allowlist: no entry admitted it, or there is none"
+
+
+def _links(invite: Mapping[str, Any]) -> Iterator[str]:
+    links = invite["link_candidates"]
+    yield "Links:" if links else "Links: none"
+    for link in links:
+        how = "chosen" if link["chosen"] else "can be joined" if link["joinable"] else "cannot be joined"
+        yield "  " + _printable(f"{link['field']}: {link['platform']}, {link['url']} ({how})")
+
+
+def _printable(text: str) -> str:
+    """What a terminal does not take for commands to itself."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

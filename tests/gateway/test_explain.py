@@ -1,0 +1,71 @@
+"""Why a mail was decided as it was, in lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.explain import story
+
+INVITE: dict[str, Any] = {
+    "id": "m1-0",
+    "verdict": "accepted",
+    "reason": None,
+    "sender": "alex@acme.example",
+    "platform": "google_meet",
+    "allowed_by": r".*@acme\.example",
+    "detail": "",
+    "link_candidates": [
+        {"field": "LOCATION", "platform": "zoom", "url": "https://zoom.us/j/1", "joinable": False, "chosen": False},
+        {
+            "field": "X-GOOGLE-CONFERENCE",
+            "platform": "google_meet",
+            "url": "https://meet.google.com/abc-defg-hij",
+            "joinable": True,
+            "chosen": True,
+        },
+    ],
+    "authentication": {
+        "auth_id": "alex@acme.example",
+        "from": "alex@acme.example",
+        "rule": "a",
+        "chain": [
+            {"check": "dkim", "of": "google.com", "verdict": "pass", "detail": ""},
+            {"check": "dkim", "of": "acme.example", "verdict": "pass", "detail": "aligned"},
+            {"check": "rule", "of": "a", "verdict": "alex@acme.example", "detail": ""},
+        ],
+    },
+}
+
+
+def test_the_whole_way_is_told() -> None:
+    assert story(INVITE, "anna@invite.example.com") == [
+        "m1-0: accepted, for anna@invite.example.com",
+        "Sender: alex@acme.example: its From, aligned with DKIM or SPF (rule a; From says alex@acme.example)",
+        "  dkim: google.com: pass",
+        "  dkim: acme.example: pass (aligned)",
+        "  rule: a: alex@acme.example",
+        r"Allowlist: the entry .*@acme\.example",
+        "Links:",
+        "  LOCATION: zoom, https://zoom.us/j/1 (cannot be joined)",
+        "  X-GOOGLE-CONFERENCE: google_meet, https://meet.google.com/abc-defg-hij (chosen)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"authentication": None}, "Sender: alex@acme.example; senders were not checked"),
+        (
+            {"authentication": {"auth_id": None, "from": "boss@acme.example", "rule": None, "chain": []}},
+            "Sender: nobody vouches for one; From says boss@acme.example",
+        ),
+        ({"reason": "no-organizer"}, "  the event has no ORGANIZER, so there is nobody to answer"),
+        ({"link_candidates": []}, "Links: none"),
+        ({"allowed_by": None}, "Allowlist: no entry admitted it, or there is none"),
+        ({"detail": "a\x1b[2Jb"}, "Remarks: a\N{REPLACEMENT CHARACTER}[2Jb"),
+    ],
+)
+def test_what_is_missing_is_said(change: dict[str, Any], line: str) -> None:
+    assert line in story({**INVITE, **change}, "anna@invite.example.com")
