@@ -50,6 +50,7 @@ from gateway.reply import Reply
 from gateway.verdict import Verdict
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.joins import Join
+from scheduler.leases import Lease, index_waiting, is_ours, next_wake, take
 
 HEAD: Final = "0001"  # the newest migration; a test compares it with the files
 _START_LOCK: Final = 0x50414C31  # of processes that start at once, one writes and the others wait ("PAL1")
@@ -141,12 +142,7 @@ outbox = Table(
     Index("outbox_event", "pal_id", "uid"),
     Index("outbox_organizer", "organizer", "created_at"),
 )
-Index(
-    "outbox_wake",
-    outbox.c.wake_at,
-    sqlite_where=outbox.c.wake_at.is_not(None),
-    postgresql_where=outbox.c.wake_at.is_not(None),
-)
+index_waiting(outbox)
 
 secrets = Table(
     "secrets",
@@ -623,20 +619,8 @@ def replies_to(connection: Connection, organizer: str, since: datetime) -> int:
 
 def claim_letters(connection: Connection, now: datetime, owner: str, lease: timedelta, limit: int) -> list[Letter]:
     """Take up to `limit` mails that are to be sent; they are ours until now + lease."""
-    due = (
-        select(outbox.c.id)
-        .where(outbox.c.wake_at <= now)
-        .order_by(outbox.c.wake_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    taken = (
-        update(outbox)
-        .where(outbox.c.id.in_(due))
-        .values(owner=owner, attempt=outbox.c.attempt + 1, wake_at=now + lease)
-        .returning(*(outbox.c[name] for name in Letter.__dataclass_fields__))
-    )
-    return [Letter(**row._mapping) for row in connection.execute(taken)]
+    columns = [outbox.c[name] for name in Letter.__dataclass_fields__]
+    return [Letter(**row._mapping) for row in take(connection, outbox, Lease(now, owner, lease, limit), columns)]
 
 
 def settle_letter(
@@ -646,7 +630,7 @@ def settle_letter(
     dropped = (outbox.c.state == "superseded") & (literal(state) == "queued")
     changed = connection.execute(
         update(outbox)
-        .where(outbox.c.id == letter.id, outbox.c.owner == letter.owner, outbox.c.attempt == letter.attempt)
+        .where(is_ours(outbox, letter))
         .values(
             state=case((dropped, "superseded"), else_=state),
             wake_at=case((dropped, null()), else_=literal(wake_at, UtcDateTime)),
@@ -669,7 +653,7 @@ def letters_of(connection: Connection, uid: str, state: str) -> list[str]:
 
 def next_letter(connection: Connection) -> datetime | None:
     """The earliest instant at which a mail is to be sent."""
-    return connection.execute(select(func.min(outbox.c.wake_at)).where(outbox.c.wake_at.is_not(None))).scalar()
+    return next_wake(connection, outbox)
 
 
 def remember(connection: Connection, name: str, value: bytes) -> bytes | None:

@@ -36,6 +36,7 @@ from sqlalchemy import (
 from gateway.store import Mark, Page, page_of_rows, pals
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.joins import order_parts
+from scheduler.leases import Lease, index_waiting, is_ours, next_wake, take
 from scheduler.store import joins
 
 KEPT_KEYS: Final = timedelta(hours=24)  # how long the same Idempotency-Key is the same request
@@ -72,12 +73,7 @@ callbacks = Table(
     Column("error", Text),
     Index("callbacks_join", "join_id", "received_at"),
 )
-Index(
-    "callbacks_wake",
-    callbacks.c.wake_at,
-    sqlite_where=callbacks.c.wake_at.is_not(None),
-    postgresql_where=callbacks.c.wake_at.is_not(None),
-)
+index_waiting(callbacks)
 
 
 @dataclass(frozen=True)
@@ -231,33 +227,20 @@ def heard_of(connection: Connection, join_ids: Iterable[str]) -> dict[str, list[
 
 def claim_callbacks(connection: Connection, now: datetime, owner: str, lease: timedelta, limit: int) -> list[Callback]:
     """Take up to `limit` callbacks that are to be passed on; they are ours until now + lease."""
-    due = (
-        select(callbacks.c.id)
-        .where(callbacks.c.wake_at <= now)
-        .order_by(callbacks.c.wake_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    taken = (
-        update(callbacks)
-        .where(callbacks.c.id.in_(due))
-        .values(owner=owner, attempt=callbacks.c.attempt + 1, wake_at=now + lease)
-        .returning(*(callbacks.c[name] for name in Callback.__dataclass_fields__))
-    )
-    return [Callback(**row._mapping) for row in connection.execute(taken)]
+    columns = [callbacks.c[name] for name in Callback.__dataclass_fields__]
+    return [Callback(**row._mapping) for row in take(connection, callbacks, Lease(now, owner, lease, limit), columns)]
 
 
 def settle_callback(
     connection: Connection, callback: Callback, *, state: str, wake_at: datetime | None = None, error: str | None = None
 ) -> bool:
     """Write what came of passing it on; False when it is no longer ours."""
-    ours = (callbacks.c.owner == callback.owner) & (callbacks.c.attempt == callback.attempt)
     changed = connection.execute(
-        update(callbacks).where(callbacks.c.id == callback.id, ours).values(state=state, wake_at=wake_at, error=error)
+        update(callbacks).where(is_ours(callbacks, callback)).values(state=state, wake_at=wake_at, error=error)
     )
     return changed.rowcount == 1
 
 
 def next_callback(connection: Connection) -> datetime | None:
     """The earliest instant at which a callback is to be passed on."""
-    return connection.execute(select(func.min(callbacks.c.wake_at)).where(callbacks.c.wake_at.is_not(None))).scalar()
+    return next_wake(connection, callbacks)

@@ -2,8 +2,7 @@
 
 Rules of this file:
 - Every function works in the caller's transaction; nothing here begins or commits.
-- Rows are claimed by one UPDATE with SKIP LOCKED: SQLAlchemy leaves the clause out on SQLite, where BEGIN IMMEDIATE
-  does the same. What a claim writes later is fenced by owner and attempt.
+- What is due is claimed as `leases` says.
 """
 
 from __future__ import annotations
@@ -34,9 +33,11 @@ from sqlalchemy import (
     update,
 )
 
+from scheduler import leases
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.event import Event
 from scheduler.joins import LIVE, SENT, Join, JoinState, order_parts
+from scheduler.leases import Lease, index_waiting, is_ours, take
 from scheduler.request import Attendant
 from scheduler.retry import STOP_BEFORE_END, after_end
 
@@ -77,14 +78,7 @@ joins = Table(
     Index("joins_event", "pal_id", "uid"),
     Index("joins_starts", "starts"),
 )
-# Only rows that wait for something are in it: the clock's question costs the same however many are settled.
-Index(
-    "joins_wake",
-    joins.c.wake_at,
-    sqlite_where=joins.c.wake_at.is_not(None),
-    postgresql_where=joins.c.wake_at.is_not(None),
-)
-
+index_waiting(joins)
 # Who sits in which room, or is on the way there.
 _in_a_call = joins.c.state.in_([JoinState.CLAIMED, JoinState.STARTED, JoinState.JOINED])
 Index("joins_room", joins.c.pal_id, joins.c.url, sqlite_where=_in_a_call, postgresql_where=_in_a_call)
@@ -197,25 +191,9 @@ def claim(connection: Connection, now: datetime, owner: str, lease: timedelta, l
 
     A planned row becomes claimed; one that is leaving stays so. Each claim counts as an attempt.
     """
-    due = (
-        select(joins.c.id)
-        .where(joins.c.wake_at <= now)
-        .order_by(joins.c.wake_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    taken = (
-        update(joins)
-        .where(joins.c.id.in_(due))
-        .values(
-            owner=owner,
-            attempt=joins.c.attempt + 1,
-            wake_at=now + lease,
-            state=case((joins.c.state == JoinState.PLANNED, JoinState.CLAIMED), else_=joins.c.state),
-        )
-        .returning(joins)
-    )
-    return sorted((_join(row) for row in connection.execute(taken)), key=lambda join: join.at)
+    claimed = case((joins.c.state == JoinState.PLANNED, JoinState.CLAIMED), else_=joins.c.state)
+    rows = take(connection, joins, Lease(now, owner, lease, limit), list(joins.c), state=claimed)
+    return sorted((_join(row) for row in rows), key=lambda join: join.at)
 
 
 def settle(
@@ -231,7 +209,7 @@ def settle(
     over = changed_meanwhile & joins.c.state.in_([JoinState.ENDED, JoinState.CANCELLED])
     changed = connection.execute(
         update(joins)
-        .where(joins.c.id == claimed.id, joins.c.owner == claimed.owner, joins.c.attempt == claimed.attempt)
+        .where(is_ours(joins, claimed))
         .values(
             state=case((changed_meanwhile, joins.c.state), else_=state),
             wake_at=case((leaving, claimed.at), (over, None), else_=wake_at),
@@ -347,7 +325,7 @@ def add_order(connection: Connection, join: Join) -> None:
 def next_wake(connection: Connection) -> datetime | None:
     """The earliest instant at which a join or a refill is due."""
     earliest = [
-        connection.execute(select(func.min(joins.c.wake_at)).where(joins.c.wake_at.is_not(None))).scalar(),
+        leases.next_wake(connection, joins),
         connection.execute(select(func.min(events.c.refill_at))).scalar(),
     ]
     return min((one for one in earliest if one is not None), default=None)

@@ -1,0 +1,73 @@
+"""Rows that wait for their instant, taken by one process at a time: joins, mails, callbacks. Shell.
+
+Rules of this file:
+- A table of such rows has `id`, `wake_at` (NULL: nothing is to be done), `attempt` and `owner`.
+- Rows are claimed by one UPDATE with SKIP LOCKED: SQLAlchemy leaves the clause out on SQLite, where BEGIN IMMEDIATE
+  does the same. What a claim writes later is fenced by owner and attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from sqlalchemy import Column, ColumnElement, Connection, Index, Row, Table, func, select, update
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who takes rows, now (UTC), for how long, and at most how many."""
+
+    now: datetime
+    owner: str
+    length: timedelta
+    limit: int
+
+
+class Claimed(Protocol):
+    """What was claimed."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def owner(self) -> str | None: ...
+
+
+def index_waiting(table: Table) -> None:
+    """Only rows that wait are in the index: the clock's question costs the same however many are settled."""
+    waiting = table.c.wake_at.is_not(None)
+    Index(f"{table.name}_wake", table.c.wake_at, sqlite_where=waiting, postgresql_where=waiting)
+
+
+def take(
+    connection: Connection, table: Table, lease: Lease, columns: Sequence[Column[Any]], **values: Any
+) -> Sequence[Row[Any]]:
+    """Take rows whose instant has come; they are ours until the lease ends. Each claim counts as an attempt."""
+    due = (
+        select(table.c.id)
+        .where(table.c.wake_at <= lease.now)
+        .order_by(table.c.wake_at)
+        .limit(lease.limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = update(table).where(table.c.id.in_(due)).returning(*columns)
+    ours = {"owner": lease.owner, "attempt": table.c.attempt + 1, "wake_at": lease.now + lease.length}
+    return connection.execute(taken.values(**ours, **values)).all()
+
+
+def is_ours(table: Table, claimed: Claimed) -> ColumnElement[bool]:
+    """Whether nobody took the row after us."""
+    return (
+        (table.c.id == claimed.id)
+        & table.c.owner.is_not_distinct_from(claimed.owner)
+        & (table.c.attempt == claimed.attempt)
+    )
+
+
+def next_wake(connection: Connection, table: Table) -> datetime | None:
+    """The earliest instant at which something is to be done for a row."""
+    return connection.execute(select(func.min(table.c.wake_at)).where(table.c.wake_at.is_not(None))).scalar()
