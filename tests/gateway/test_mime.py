@@ -295,7 +295,6 @@ OVER = {
     "a field of a part": (mail(box("multipart/mixed", part("text/calendar" + LONG.decode()))), "Content- field"),
     "a folded field": (mail(part("text/calendar" + LONG.decode().replace("; ", ";\r\n "), ICS)), "Content- field"),
     "a million empty parts": (mail(box("multipart/mixed", PLAIN)) + b"--b\r\n\r\n" * 1_000_000, "parts"),
-    "nested comments": (b"From: " + b"(" * 60_000 + b"\r\n" + mail(part(REQUEST)), "comments nested"),
     "calendar parts that are small each": (
         mail(box("multipart/mixed", *(part(REQUEST, ICS + b"X:%d\r\n" % n * 8000) for n in range(20)))),
         "calendar parts are larger",
@@ -314,6 +313,15 @@ def test_what_is_over_a_limit_is_refused_before_it_costs(name: str) -> None:
     found = read_mail(raw)
     assert found.fault is Reason.UNREADABLE
     assert fault in found.detail
+    assert time.process_time() - begun < 1.5
+
+
+def test_nested_comments_name_nobody() -> None:
+    raw = mail(part(REQUEST))
+    start = raw.index(b"From:")
+    nested = raw[:start] + b"From: " + b"(" * 50_000 + raw[raw.index(b"\r\n", start) :]
+    begun = time.process_time()
+    assert read_mail(nested).sender.address == ""
     assert time.process_time() - begun < 1.5
 
 
