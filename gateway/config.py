@@ -26,6 +26,7 @@ from gateway.binding import Links
 from gateway.decide import Desk
 from gateway.domains import Domains, domain_name
 from gateway.platforms import PLATFORMS
+from gateway.quotas import Counts, Quotas
 from gateway.readers import Limits
 from scheduler.joins import Policy
 from scheduler.request import CONVERSATION
@@ -183,6 +184,28 @@ class Invitations(_Section):
     accept_forwarded: bool = True
 
 
+class QuotaSettings(_Section):
+    """How much one inviter, its organisation and one PAL may have in a day and altogether; 0: no limit."""
+
+    invitations_per_inviter: int = Field(default=200, ge=0)
+    invitations_per_domain: int = Field(default=2000, ge=0)
+    invitations_per_pal: int = Field(default=1000, ge=0)
+    joins_per_inviter: int = Field(default=2000, ge=0)
+    joins_per_domain: int = Field(default=10_000, ge=0)
+    joins_per_pal: int = Field(default=5000, ge=0)
+    longest_hours: float = Field(default=24, ge=0, le=10_000)
+    furthest_days: int = Field(default=400, ge=0, le=36_500)
+
+    def quotas(self) -> Quotas:
+        """The same as the desk has it."""
+        return Quotas(
+            invitations=Counts(self.invitations_per_inviter, self.invitations_per_domain, self.invitations_per_pal),
+            joins=Counts(self.joins_per_inviter, self.joins_per_domain, self.joins_per_pal),
+            longest=timedelta(hours=self.longest_hours),
+            furthest=timedelta(days=self.furthest_days),
+        )
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -209,6 +232,7 @@ class Settings(BaseSettings):
     senders: Senders = Senders()
     joining: Joining = Joining()
     invitations: Invitations = Invitations()
+    quotas: QuotaSettings = QuotaSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -246,6 +270,7 @@ class Settings(BaseSettings):
             accept_forwarded=self.invitations.accept_forwarded,
             join_all_day=self.joining.all_day,
             hourly_per_organizer=self.replies.hourly_per_organizer,
+            quotas=self.quotas.quotas(),
         )
 
     def trust(self) -> Trust:

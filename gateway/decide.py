@@ -9,7 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from gateway.binding import Bound, Links, Unbound, attendee_address, bind, organizer, own_attendee
@@ -29,6 +29,7 @@ from gateway.itip import (
 )
 from gateway.pals import Pal, allowed_by
 from gateway.platforms import Candidate
+from gateway.quotas import Load, Quotas, exceeded, inviter_of, is_invitation, more_joins
 from gateway.reply import Reply, block_of_date, calendar_text
 from gateway.senders import Sender, may_be_answered, owns, pinned, taken_at_its_word
 from gateway.verdict import Reason, SeenLink, Verdict
@@ -37,6 +38,8 @@ from scheduler.event import Answer, Component, Event
 from scheduler.joins import Join, Policy, ahead, plan
 
 ORPHAN: Final = "the override matches no date of the series; it counts at its own time"
+# Whose components keep their version, and lose the link that joins would be planned from.
+WITHOUT_LINK: Final = frozenset({Reason.ALL_DAY, Reason.TOO_LONG, Reason.TOO_FAR_AHEAD})
 MAX_SEEN: Final = 20  # links of one message that are kept with the decision
 MAX_SEEN_URL: Final = 2000  # characters of one of them; a Teams link has some 300
 
@@ -54,6 +57,7 @@ class Desk:
     accept_forwarded: bool = True  # come also when only the envelope names the PAL
     join_all_day: bool = False
     hourly_per_organizer: int = 60  # answers that one organizer is sent
+    quotas: Quotas = Quotas()
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Case:
     message_id: str = ""
     body: str = ""
     reached_at: str = ""  # the address of the PAL in the envelope, a +tag included
+    load: Load = Load()  # what counts against the quotas already
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Decision:
     notes: tuple[str, ...] = ()
     seen: tuple[SeenLink, ...] = ()  # the links in the message, best first
     gone: tuple[datetime | None, ...] = ()  # what was cancelled, None: the whole event; its answers need not go out
+    is_counted: bool = False  # a new invitation that counts for the event's inviter
 
 
 def decide(case: Case, desk: Desk, now: datetime) -> Decision:
@@ -284,9 +290,17 @@ def _answered(
         event = replace(event, organizer=organizer(case.message))
     judged = [_Judged(one, blocks[one], _objection(event, one, desk, now)) for one in applied.news if one.attending]
     event, judged = _today_of_all_day(event, judged, desk, now)
-    event = _coming_again(_forget_answers(_without_all_day(event, judged), applied.news), judged)
+    event = _coming_again(_forget_answers(_without_link(event, judged), applied.news), judged)
     gone = tuple(one.recurrence_id for one in applied.news if not one.attending)
+    alone = applied.news[0].recurrence_id is not None
+    is_new = bool(judged) and is_invitation(known)
+    if is_new:
+        inviter = inviter_of(case.sender)
+        event = replace(event, inviter=inviter.address, inviter_domain=inviter.domain)
     joins = plan(event, case.joins, case.pal.attendant, now, desk.scheduling)
+    over = exceeded(case.load, desk.quotas, invitations=is_new, joins=more_joins(joins, case.joins))
+    if judged and over is not None:
+        return _over_quota(case, desk, now, known, judged, over, alone=alone)
     if not judged:
         unheard = known.master is None and not known.overrides
         reason = Reason.UNKNOWN_EVENT if unheard else None
@@ -297,9 +311,28 @@ def _answered(
     if first.reason is Reason.ALREADY_ENDED and known.answers:
         # An edit of what is over changes nothing and is not answered.
         return Decision(Verdict.IGNORED, first.reason, event=event, joins=joins, gone=gone)
+    event, replies, notes = _replied(case, desk, now, known, event, current, alone=alone)
+    verdict = Verdict.DECLINED if first.reason else Verdict.ACCEPTED
+    return Decision(
+        verdict,
+        first.reason,
+        first.component.platform,
+        event,
+        joins,
+        replies,
+        notes=notes,
+        gone=gone,
+        is_counted=is_new,
+    )
+
+
+def _replied(
+    case: Case, desk: Desk, now: datetime, known: Event, event: Event, judged: list[_Judged], *, alone: bool
+) -> tuple[Event, tuple[Reply, ...], tuple[str, ...]]:
+    """The event with what is answered on it, the replies that are owed, and why one does not go out."""
     replies, notes = [], tuple[str, ...]()
-    for one in current:
-        anew = _is_asked_anew(known, event, one, alone=applied.news[0].recurrence_id is not None)
+    for one in judged:
+        anew = _is_asked_anew(known, event, one, alone=alone)
         differs = event.answer(one.component.recurrence_id) != one.partstat
         if case.message.method == "REQUEST" and (anew or differs):
             if _is_withheld(case):
@@ -307,9 +340,23 @@ def _answered(
                 continue
             replies.append(_reply_to(case, desk, now, event, one, anew=anew))
             event = _with_answer(event, one, one.partstat)
-    verdict = Verdict.DECLINED if first.reason else Verdict.ACCEPTED
+    return event, tuple(replies), notes
+
+
+def _over_quota(
+    case: Case, desk: Desk, now: datetime, known: Event, judged: list[_Judged], quota: str, *, alone: bool
+) -> Decision:
+    """Declined as a whole: of what is known only the answers change, so that the same may be sent again."""
+    refused = [replace(one, reason=Reason.OVER_QUOTA) for one in judged]
+    event, replies, notes = _replied(case, desk, now, known, known, refused, alone=alone)
     return Decision(
-        verdict, first.reason, first.component.platform, event, joins, tuple(replies), notes=notes, gone=gone
+        Verdict.DECLINED,
+        Reason.OVER_QUOTA,
+        refused[0].component.platform,
+        event if event != case.known else None,
+        replies=replies,
+        detail=quota,
+        notes=notes,
     )
 
 
@@ -319,6 +366,8 @@ def _objection(event: Event, component: Component, desk: Desk, now: datetime) ->
         return Reason.UNKNOWN_TIME_ZONE
     if component.url is None:
         return Reason.LINK_NOT_JOINABLE if component.platform else Reason.NO_MEETING_LINK
+    # A later date of a series is as far ahead as the series goes.
+    is_first = component.recurrence_id is None or event.master is None
     if component.recurrence_id is not None:
         event = Event(event.uid, event.organizer, overrides=(replace(component, this_and_future=False),))
     following = ahead(event, now, desk.scheduling)
@@ -327,7 +376,18 @@ def _objection(event: Event, component: Component, desk: Desk, now: datetime) ->
     running = following.starts <= now and not component.rules and not component.added
     if component.all_day and not running and not desk.join_all_day:
         return Reason.ALL_DAY
+    if not component.all_day and _is_too_long(component, following.ends - now if running else None, desk.quotas):
+        return Reason.TOO_LONG
+    if is_first and desk.quotas.furthest and following.starts > now + desk.quotas.furthest:
+        return Reason.TOO_FAR_AHEAD
     return None
+
+
+def _is_too_long(component: Component, left: timedelta | None, quotas: Quotas) -> bool:
+    """Whether a call would last too long; `left`: how long it still goes on, for one that runs."""
+    lengths = (component.length, *(one.length for one in component.added if one.length is not None))
+    longest = max(timedelta(days=one.days, seconds=one.seconds) for one in lengths) if left is None else left
+    return bool(quotas.longest) and longest > quotas.longest
 
 
 def _today_of_all_day(event: Event, judged: list[_Judged], desk: Desk, now: datetime) -> tuple[Event, list[_Judged]]:
@@ -345,10 +405,10 @@ def _today_of_all_day(event: Event, judged: list[_Judged], desk: Desk, now: date
     return event, judged
 
 
-def _without_all_day(event: Event, judged: list[_Judged]) -> Event:
-    """Declined all-day components keep their version, and lose the link that joins would be planned from."""
+def _without_link(event: Event, judged: list[_Judged]) -> Event:
+    """Components declined for when they are keep their version, and lose the link that joins would be planned from."""
     for one in judged:
-        if one.reason is not Reason.ALL_DAY:
+        if one.reason not in WITHOUT_LINK:
             continue
         if one.component.recurrence_id is None and event.master is not None:
             event = replace(event, master=replace(event.master, url=None))

@@ -26,11 +26,14 @@ from gateway.binding import organizer, own_attendee
 from gateway.decide import Case, Decision, Desk, decide
 from gateway.ics import Message
 from gateway.pals import Pal
+from gateway.quotas import Inviter, Load, inviter_of, is_invitation
 from gateway.reading import Reading, read_file, read_here
 from gateway.reply import Reply, render
 from gateway.senders import Origin, Sender
+from gateway.store_quotas import load_of
 from gateway.verdict import Reason, Verdict
 from scheduler.database import AWAY, is_disk_full
+from scheduler.event import Event
 from scheduler.joins import refill_at
 
 TOO_MANY: Final = "no answer goes to {organizer}: it was sent {count} within an hour (replies.hourly_per_organizer)"
@@ -191,7 +194,8 @@ class Intake:
         if sender.is_file:
             sender = replace(sender, address=organizer(message))
         reached_at = next((one for one in mail.recipients if pal.is_called(one)), "")
-        case = Case(message, sender, pal, known, joins, reading.message_id, reading.body, reached_at)
+        load = self._load(connection, message, sender, pal, known, now)
+        case = Case(message, sender, pal, known, joins, reading.message_id, reading.body, reached_at, load)
         decision = decide(case, self._desk, now)
         decision = replace(decision, notes=(*message.notes, *decision.notes))
         if decision.event is not None:
@@ -200,10 +204,23 @@ class Intake:
             scheduler.store.save_joins(connection, decision.joins, joins)
         return decision
 
+    def _load(
+        self, connection: Connection, message: Message, sender: Sender, pal: Pal, known: Event | None, now: datetime
+    ) -> Load:
+        """What counts against the quotas already, where the message may make it more."""
+        if message.method not in ("REQUEST", "ADD"):
+            return Load()
+        is_new = is_invitation(known)
+        inviter = inviter_of(sender)
+        if known is not None and known.inviter is not None and not is_new:
+            inviter = Inviter(known.inviter, known.inviter_domain)
+        return load_of(connection, pal.id, inviter, self._desk.quotas, now, is_new=is_new)
+
     def _keep(
         self, connection: Connection, mail: Incoming, reading: Reading, one: Played, number: int, now: datetime
     ) -> None:
         decision = one.decision
+        counted = decision.event if decision.is_counted else None
         invite_id = f"{mail.id}-{number}"
         store.save_invite(
             connection,
@@ -221,6 +238,8 @@ class Intake:
                 link_candidates=[vars(link) for link in decision.seen],
                 authentication=reading.sender.as_json() if reading.sender.checked else None,
                 confirmation=reading.confirmation.as_json() if reading.confirmation else None,
+                inviter=counted.inviter if counted else None,
+                inviter_domain=counted.inviter_domain if counted else None,
                 decided_at=now,
             ),
         )

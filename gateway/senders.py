@@ -115,6 +115,12 @@ def organisation(domain: str) -> str:
     return str(_suffixes().privatesuffix(domain) or domain)
 
 
+def own_organisation(domain: str) -> str | None:
+    """The organisational domain of a comparable domain, None where strangers share it."""
+    found = organisation(domain)
+    return found if found and found not in _SHARED else None
+
+
 def is_aligned(one: str, other: str) -> bool:
     """Whether two comparable domains belong to the same organisation."""
     return bool(one) and organisation(one) == organisation(other)
@@ -125,7 +131,7 @@ def is_same_side(one: str, other: str) -> bool:
     if one == other:
         return True
     domain = domain_of(one)
-    return is_aligned(domain, domain_of(other)) and organisation(domain) not in _SHARED
+    return is_aligned(domain, domain_of(other)) and own_organisation(domain) is not None
 
 
 def may_be_answered(organizer: str, sender: Sender) -> bool:

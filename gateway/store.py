@@ -112,10 +112,21 @@ invites = Table(
     Column("link_candidates", JSON, nullable=False),
     Column("authentication", JSON(none_as_null=True)),  # how the sender came about; NULL: not checked
     Column("confirmation", JSON(none_as_null=True)),  # what Google's forwarding robot asks
+    Column("inviter", Text),  # whom a new invitation is counted for, and the organisation that is in; NULL: for nobody
+    Column("inviter_domain", Text),
     Column("decided_at", UtcDateTime, nullable=False),
     Index("invites_event", "pal_id", "uid"),
     Index("invites_mail", "mail_id"),
     Index("invites_decided", "pal_id", "decided_at"),
+    Index("invites_inviter", "inviter", "decided_at"),
+    Index("invites_inviter_domain", "inviter_domain", "decided_at"),
+)
+Index(
+    "invites_counted",
+    invites.c.pal_id,
+    invites.c.decided_at,
+    sqlite_where=invites.c.inviter.is_not(None),
+    postgresql_where=invites.c.inviter.is_not(None),
 )
 
 outbox = Table(
@@ -182,6 +193,8 @@ class InviteRow:
     decided_at: datetime
     authentication: dict[str, Any] | None = None
     confirmation: dict[str, str] | None = None
+    inviter: str | None = None
+    inviter_domain: str | None = None
 
 
 @dataclass(frozen=True)

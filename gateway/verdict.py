@@ -28,6 +28,9 @@ class Reason(StrEnum):
     NOT_THE_ORGANIZER = "not-the-organizer"
     ALREADY_ENDED = "already-ended"
     ALL_DAY = "all-day"
+    TOO_LONG = "too-long"
+    TOO_FAR_AHEAD = "too-far-ahead"
+    OVER_QUOTA = "over-quota"
     UNKNOWN_TIME_ZONE = "unknown-time-zone"
     INVALID = "invalid"
     UNREADABLE = "unreadable"
@@ -73,6 +76,12 @@ TO_ORGANIZER: Final = {
     ),
     Reason.ALREADY_ENDED: "This event is already over. Choose a time to come and send the invitation again.",
     Reason.ALL_DAY: "{pal} cannot join an all-day event. Give it a start time and send the invitation again.",
+    Reason.TOO_LONG: "This event is longer than {pal} can stay. Make it shorter and send the invitation again.",
+    Reason.TOO_FAR_AHEAD: "This event is too far ahead for {pal}. Send the invitation again when it is closer.",
+    Reason.OVER_QUOTA: (
+        "{pal} cannot take more invitations today, or so many dates. "
+        "Send the invitation again tomorrow, or for fewer dates."
+    ),
     Reason.UNKNOWN_TIME_ZONE: (
         "The time zone of this event is not known, so {pal} cannot tell when it starts. "
         "Choose a time zone by city and send the invitation again."

@@ -118,6 +118,7 @@ class Event:
     """All that one PAL knows of one UID. `owner` is the sender that the first invitation pinned, None if unknown;
     `owner_verified`: somebody vouched for it, so that a mail which nobody vouches for cannot speak for it.
 
+    `inviter` and `inviter_domain` are whom its joins are counted for.
     `timings` are the versions of the master, oldest first: an override older than a change of times is void.
     """
 
@@ -125,6 +126,8 @@ class Event:
     organizer: str
     owner: str | None = None
     owner_verified: bool = False
+    inviter: str | None = None
+    inviter_domain: str | None = None
     master: Component | None = None
     overrides: tuple[Component, ...] = ()
     answers: tuple[Answer, ...] = ()

@@ -79,6 +79,8 @@ class Join:
     conversation_id: str | None = None
     request: dict[str, Any] = field(default_factory=dict)  # further fields of the order, see `request`
     room: dict[str, Any] = field(default_factory=dict)  # where people find the call: url, token
+    inviter: str | None = None  # whom it is counted for, and the organisation that is in
+    inviter_domain: str | None = None
     entry: int = 0  # how often it has been in a call before: each is an order of its own to the platform
 
     @property
@@ -199,6 +201,8 @@ class _Planner:
             "url": one.component.url or "",
             "name": one.component.summary,
             "request": request_of(self.attendant, self.event, one),
+            "inviter": self.event.inviter,
+            "inviter_domain": self.event.inviter_domain,
         }
 
     def _placed(self, join: Join, one: Occurrence) -> Join:

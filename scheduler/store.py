@@ -75,7 +75,12 @@ joins = Table(
     Column("request", JSON, nullable=False),
     Column("room", JSON, nullable=False),
     Column("entry", Integer, nullable=False),
+    Column("inviter", Text),  # whom it is counted for, and the organisation that is in
+    Column("inviter_domain", Text),
     Index("joins_event", "pal_id", "uid"),
+    Index("joins_inviter", "inviter", "state"),
+    Index("joins_inviter_domain", "inviter_domain", "state"),
+    Index("joins_pal", "pal_id", "state"),
     Index("joins_starts", "starts"),
 )
 index_waiting(joins)
@@ -85,7 +90,8 @@ Index("joins_room", joins.c.pal_id, joins.c.url, sqlite_where=_in_a_call, postgr
 
 # What the plan writes; the rest of a row is the dispatcher's.
 PLANNED_COLUMNS: Final = (
-    "face_id", "recurrence_id", "starts", "ends", "at", "until", "url", "name", "request", "state", "reason", "wake_at",
+    "face_id", "recurrence_id", "starts", "ends", "at", "until", "url", "name", "request", "inviter", "inviter_domain",
+    "state", "reason", "wake_at",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ A scenario is a title line (`# …`) and steps. A step is a line that begins wit
     > now 2026-03-01T08:00:00Z            the instant of what follows
     > pal anna@invite.example.com         a PAL; further words: zone=Europe/Berlin allow=ENTRY (may be repeated)
     > allow anna@invite.example.com ENTRY…   the PAL's allowlist from now on
-    > set horizon_days=30                 a setting of the desk (see `_SETTINGS`)
+    > set horizon_days=30                 a setting of the desk (`_SETTINGS`); a quota: `joins_per=inviter:2,pal:9`
     > request from alex@acme.example      a mail with METHOD:REQUEST; also cancel and add, and `> method REPLY from …`
                                           for any other, `> method none` for a calendar part without one
       …content lines of the VEVENT; `--` begins a further VEVENT; a VTIMEZONE may stand anywhere; what is left out is
@@ -41,6 +41,7 @@ from gateway.address import domain_of, normal
 from gateway.decide import Desk
 from gateway.intake import Incoming, Intake, Played, fresh_id
 from gateway.pals import Pal, pal_id
+from gateway.quotas import Counts
 from gateway.senders import Sender
 from scheduler.database import connect
 from scheduler.dispatch import plan_further
@@ -106,12 +107,25 @@ _SETTINGS: dict[str, Any] = {
     "decline_strangers": lambda desk, value: replace(desk, decline_strangers=value == "true"),
     "accept_forwarded": lambda desk, value: replace(desk, accept_forwarded=value == "true"),
     "hourly_per_organizer": lambda desk, value: replace(desk, hourly_per_organizer=int(value)),
+    "invitations_per": lambda desk, value: _quotas(desk, invitations=_counts(value)),
+    "joins_per": lambda desk, value: _quotas(desk, joins=_counts(value)),
+    "longest_hours": lambda desk, value: _quotas(desk, longest=timedelta(hours=int(value))),
+    "furthest_days": lambda desk, value: _quotas(desk, furthest=timedelta(days=int(value))),
     "joinable": lambda desk, value: replace(desk, links=replace(desk.links, joinable=frozenset(value.split(",")))),
 }
 
 
 def _scheduling(desk: Desk, **values: timedelta) -> Desk:
     return replace(desk, scheduling=replace(desk.scheduling, **values))
+
+
+def _quotas(desk: Desk, **values: Any) -> Desk:
+    return replace(desk, quotas=replace(desk.quotas, **values))
+
+
+def _counts(value: str) -> Counts:
+    """inviter:1,pal:2; what is left out has no limit."""
+    return Counts(**{name: int(limit) for name, _, limit in (one.partition(":") for one in value.split(","))})
 
 
 @dataclass

@@ -17,7 +17,7 @@ PURE = {
         "gateway", "address", "ics", "zone_names", "binding", "itip", "pals", "senders", "verdict", "wording", "reply",
         "mime", "decide", "promises", "platforms", "documents", "keys", "reading", "domains", "feed",
         "precheck", "lookups", "signatures", "spf", "results", "authentication", "confirmation",
-        "explain",
+        "explain", "quotas",
     },
 }  # fmt: skip
 PURE_LIBRARIES = {

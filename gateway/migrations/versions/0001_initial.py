@@ -74,11 +74,19 @@ def _mails() -> None:
         sa.Column("link_candidates", sa.JSON, nullable=False),
         sa.Column("authentication", sa.JSON),
         sa.Column("confirmation", sa.JSON),
+        sa.Column("inviter", sa.Text),
+        sa.Column("inviter_domain", sa.Text),
         sa.Column("decided_at", UtcDateTime, nullable=False),
     )
     op.create_index("invites_event", "invites", ["pal_id", "uid"])
     op.create_index("invites_mail", "invites", ["mail_id"])
     op.create_index("invites_decided", "invites", ["pal_id", "decided_at"])
+    op.create_index("invites_inviter", "invites", ["inviter", "decided_at"])
+    op.create_index("invites_inviter_domain", "invites", ["inviter_domain", "decided_at"])
+    counts = sa.text("inviter IS NOT NULL")
+    op.create_index(
+        "invites_counted", "invites", ["pal_id", "decided_at"], sqlite_where=counts, postgresql_where=counts
+    )
 
 
 def _calendar() -> None:
@@ -113,8 +121,13 @@ def _calendar() -> None:
         sa.Column("request", sa.JSON, nullable=False),
         sa.Column("room", sa.JSON, nullable=False),
         sa.Column("entry", sa.Integer, nullable=False),
+        sa.Column("inviter", sa.Text),
+        sa.Column("inviter_domain", sa.Text),
     )
     op.create_index("joins_event", "joins", ["pal_id", "uid"])
+    op.create_index("joins_inviter", "joins", ["inviter", "state"])
+    op.create_index("joins_inviter_domain", "joins", ["inviter_domain", "state"])
+    op.create_index("joins_pal", "joins", ["pal_id", "state"])
     op.create_index("joins_starts", "joins", ["starts"])
     awake = sa.text("wake_at IS NOT NULL")
     in_a_call = sa.text("state IN ('claimed', 'started', 'joined')")
