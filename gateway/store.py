@@ -125,6 +125,7 @@ Index(
     "invites_counted",
     invites.c.pal_id,
     invites.c.decided_at,
+    invites.c.inviter,
     sqlite_where=invites.c.inviter.is_not(None),
     postgresql_where=invites.c.inviter.is_not(None),
 )

@@ -85,7 +85,7 @@ def _mails() -> None:
     op.create_index("invites_inviter_domain", "invites", ["inviter_domain", "decided_at"])
     counts = sa.text("inviter IS NOT NULL")
     op.create_index(
-        "invites_counted", "invites", ["pal_id", "decided_at"], sqlite_where=counts, postgresql_where=counts
+        "invites_counted", "invites", ["pal_id", "decided_at", "inviter"], sqlite_where=counts, postgresql_where=counts
     )
 
 
