@@ -31,7 +31,7 @@ from gateway.pals import Pal, allowed_by
 from gateway.platforms import Candidate
 from gateway.quotas import Load, Quotas, exceeded, inviter_of, is_invitation, more_joins
 from gateway.reply import Reply, block_of_date, calendar_text
-from gateway.senders import Sender, may_be_answered, owns, pinned, taken_at_its_word
+from gateway.senders import Sender, is_same_side, may_be_answered, owns, pinned, taken_at_its_word
 from gateway.verdict import Reason, SeenLink, Verdict
 from gateway.wording import accepted, declined
 from scheduler.event import Answer, Component, Event
@@ -104,11 +104,22 @@ def decide(case: Case, desk: Desk, now: datetime) -> Decision:
 def _trusted(case: Case) -> Event | None:
     """A tombstone that somebody else laid for an event never seen does not bind its real organizer."""
     known = case.known
+    if known is not None and _is_hearsay(case, known):
+        return None
     if known is None or pinned(case.sender, organizer(case.message), known):
         return known
     versions = [one for one in (known.master, *known.overrides) if one is not None]
     heard = any(one.attending for one in versions) or (known.answers and versions) or case.joins
     return known if heard or case.message.method != "REQUEST" else None
+
+
+def _is_hearsay(case: Case, known: Event) -> bool:
+    """What only a mail that nobody vouches for made known does not bind the organizer himself: his own whole message
+    begins the event anew, however high a SEQUENCE somebody gave it."""
+    sender, owner = case.sender, organizer(case.message)
+    is_whole = any(event.first("RECURRENCE-ID") is None for event in case.message.events)
+    is_his = sender.checked and sender.verified and owner == known.organizer and is_same_side(sender.address, owner)
+    return known.owner is not None and not known.owner_verified and is_whole and is_his
 
 
 def _nothing_to_do(case: Case) -> Decision | None:

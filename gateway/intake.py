@@ -172,7 +172,7 @@ class Intake:
         """Without the answers that would be too many for one organizer: somebody may be using us to write to them."""
         kept, notes, sent = list[Reply](), dict[str, None](), dict[str, int]()
         for reply in one.decision.replies:
-            organizer = normal(reply.to)
+            organizer = without_tag(normal(reply.to))  # one mailbox, whatever tags it is written with
             if organizer not in sent:
                 sent[organizer] = store.replies_to(connection, organizer, now - timedelta(hours=1))
             if sent[organizer] < self._desk.hourly_per_organizer:

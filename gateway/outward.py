@@ -20,6 +20,7 @@ Network = IPv4Network | IPv6Network
 TIMEOUT: Final = httpx.Timeout(10.0, connect=5.0)
 RESOLVE_WITHIN: Final = 5.0  # seconds
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052
+_COMPATIBLE: Final = IPv6Network("::/96")  # RFC 4291 2.5.5.1
 _NAT64_LOCAL: Final = IPv6Network("64:ff9b:1::/48")  # RFC 8215
 
 
@@ -49,7 +50,7 @@ def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | None:
     """The IPv4 address that an IPv6 one leads to."""
     if isinstance(address, IPv4Address):
         return None
-    if address in _NAT64:
+    if address in _NAT64 or address in _COMPATIBLE:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
 

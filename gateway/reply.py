@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from base64 import encodebytes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.charset import QP, Charset
 from email.header import Header
@@ -87,7 +87,9 @@ def _echo(event: Block, name: str) -> Property | None:
     """A property that goes back as it came, once; of two SEQUENCEs the larger, which is the one that counts."""
     found = list(event.all(name))
     if name == "SUMMARY":
-        return next((one for one in found[:1] if len(one.line) <= MAX_ECHO), None)
+        # For people only: nobody compares it, and control characters must not stand in a line (RFC 5545 3.3.11).
+        title = found[0] if found and len(found[0].line) <= MAX_ECHO else None
+        return replace(title, line=_CONTROL.sub(" ", title.line)) if title is not None else None
     if name == "SEQUENCE":
         numbered = [one for one in found if one.value.strip().isdecimal()]
         return max(numbered, key=lambda one: int(one.value[:30]), default=None)

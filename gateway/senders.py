@@ -27,8 +27,14 @@ _SHARED: Final = frozenset({
     "me.com", "mac.com", "yahoo.com", "aol.com", "gmx.de", "gmx.net", "gmx.com", "web.de", "t-online.de",
     "freenet.de", "mail.ru", "yandex.ru", "yandex.com", "qq.com", "163.com", "proton.me", "protonmail.com",
     "fastmail.com", "zoho.com", "hey.com", "orange.fr", "free.fr", "laposte.net", "libero.it", "naver.com",
-    "comcast.net",
+    "comcast.net", "ymail.com", "rocketmail.com", "att.net", "verizon.net", "cox.net", "btinternet.com", "mail.com",
+    "gmx.at", "gmx.ch", "posteo.de", "mailbox.org", "tutanota.com", "tuta.com", "hushmail.com", "pm.me", "duck.com",
+    "seznam.cz", "wp.pl", "o2.pl", "bluewin.ch", "ukr.net", "daum.net", "hanmail.net", "sina.com", "126.com",
+    "virgilio.it", "telenet.be", "ziggo.nl", "shaw.ca", "bigpond.com", "rediffmail.com", "googlegroups.com",
+    "wanadoo.fr", "sfr.fr", "rogers.com", "sbcglobal.net", "bellsouth.net", "charter.net", "mail.de", "arcor.de",
 })  # fmt: skip
+# The same under the name of a country.
+_SHARED_BRANDS: Final = frozenset({"outlook", "hotmail", "live", "yahoo", "gmx", "aol", "yandex"})
 # Calendars that take replies for whoever owns them: Google's shared calendars, iCloud's tokens.
 _REPLY_DOMAINS: Final = ("group.calendar.google.com", "imip.me.com")
 GOOGLE: Final = "google.com"
@@ -118,7 +124,7 @@ def organisation(domain: str) -> str:
 def own_organisation(domain: str) -> str | None:
     """The organisational domain of a comparable domain, None where strangers share it."""
     found = organisation(domain)
-    return found if found and found not in _SHARED else None
+    return found if found and found not in _SHARED and found.partition(".")[0] not in _SHARED_BRANDS else None
 
 
 def is_aligned(one: str, other: str) -> bool:

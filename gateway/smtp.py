@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from gateway.address import domain_of, normal, role_of
+from gateway.address import Role, domain_of, normal, role_of
 from gateway.admission import Admission, Refusal
 from gateway.authentication import Arrived
 from gateway.domains import Domains
@@ -54,7 +54,7 @@ class Desk:
     ) -> str:
         if len(envelope.rcpt_tos) >= self._max_recipients:
             return answers.TOO_MANY_RECIPIENTS
-        comparable = normal(address)
+        comparable = normal(address) or self._role_alone(address)
         if domain_of(comparable) not in self._domains:  # whose domains are taken is nobody else's business
             return answers.FOREIGN
         if role_of(comparable) is None:
@@ -66,6 +66,10 @@ class Desk:
                 return answers.NO_PAL
         envelope.rcpt_tos.append(comparable)
         return answers.RECIPIENT
+
+    def _role_alone(self, address: str) -> str:
+        """The address of `postmaster`, which is taken without a domain (RFC 5321 4.5.1), else ''."""
+        return f"{Role.POSTMASTER}@{self._domains.default}" if address.lower() == Role.POSTMASTER else ""
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         raw = envelope.content if isinstance(envelope.content, bytes) else b""

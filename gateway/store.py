@@ -42,7 +42,7 @@ from sqlalchemy import (
 )
 
 import scheduler.store
-from gateway.address import normal
+from gateway.address import normal, without_tag
 from gateway.documents import conferencing_of, document_of
 from gateway.keys import Key
 from gateway.pals import Pal
@@ -577,7 +577,7 @@ def queue_reply(
             anew=anew,
             sender=reply.sender,
             recipient=reply.to,
-            organizer=normal(reply.to),
+            organizer=without_tag(normal(reply.to)),
             raw=raw,
             state="queued" if needed else "superseded",
             created_at=now,

@@ -45,7 +45,9 @@ class Content:
         ended = self._kept.rfind(b"\r\n", searched)
         if ended >= 0:
             self._line = ended + 2
-        if len(self._kept) - 2 > self._limit:
+        # What may be the beginning of the end is no content yet.
+        begun = next((n for n in (2, 1) if not self.complete and self._kept.endswith(_END[: 2 + n])), 0)
+        if len(self._kept) - 2 - begun > self._limit:
             self.fault = self.fault or answers.TOO_BIG
         elif len(self._kept) - self._line > LINE_LIMIT:
             self.fault = self.fault or answers.LONG_CONTENT_LINE

@@ -42,6 +42,8 @@ def test_the_api_keeps_its_contract(
         f"x-api-key: {gateway.key('contract')}",
         "--max-examples",
         str(EXAMPLES),
+        "--seed",
+        SEED,
         "--continue-on-failure",
     )
     kept = ("--report", "json", "--report-json-path", str(report))

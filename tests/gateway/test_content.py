@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.inbound import answers
@@ -51,6 +51,8 @@ def test_nothing_else_ends_it(data: bytes, cuts: list[int]) -> None:
 
 @pytest.mark.parametrize(("size", "fault"), [(100, None), (101, answers.TOO_BIG), (50_000, answers.TOO_BIG)])
 @given(cuts=st.lists(st.integers(0, 30_000)))
+@example(cuts=[101])
+@example(cuts=[102])
 def test_the_size_is_a_bound(size: int, fault: str | None, cuts: list[int]) -> None:
     content = taken(b"x" * (size - 2) + b"\r\n" + END + b"RSET\r\n", cuts, limit=100)
     assert content.complete
