@@ -208,6 +208,11 @@ def test_form_of_the_lines() -> None:
         line.decode()  # folded between characters
 
 
+def test_no_control_character_of_a_title_goes_back() -> None:
+    data = calendar_bytes(answer(START, "SUMMARY:a\x07b\u2028c\u202ed"))
+    assert b"SUMMARY:a b c d\r\n" in data
+
+
 def test_the_zones_of_echoed_dates_come_along() -> None:
     mail = answer(BERLIN, "DTSTART;TZID=Customized Time Zone:20260403T140000")
     data = calendar_bytes(mail)

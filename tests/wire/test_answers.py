@@ -71,6 +71,12 @@ DIALOGUES: dict[str, list[tuple[str, str]]] = {
         ("DATA now", "501 5.5.4"),
         ("DATA", "354 "),
     ],
+    "postmaster alone": [
+        EHLO,
+        ("MAIL FROM:<>", "250 2.0.0"),
+        ("RCPT TO:<Postmaster>", "250 2.1.5"),
+        ("RCPT TO:<anna>", "550 5.7.1"),
+    ],
     "a line that is too long": [("NOOP " + "x" * 1500, "500 5.5.2"), ("NOOP", "250 2.0.0")],
 }
 
