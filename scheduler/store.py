@@ -291,7 +291,7 @@ def observe(
         this |= (joins.c.conversation_id == conversation_id) & exists(known)
     back = after_end(reason=reason, entry=entry, now=now) if state is JoinState.ENDED else None
     returned = back is not None and _come_back(connection, this, reason, back.at)
-    return _observed(connection, this & joins.c.state.in_(sorted(possible)), state, reason) or returned
+    return _observed(connection, this & joins.c.state.in_(sorted(possible)), state, reason, conversation_id) or returned
 
 
 def _come_back(connection: Connection, those: ColumnElement[bool], reason: str, at: datetime) -> bool:
@@ -310,11 +310,15 @@ def _come_back(connection: Connection, those: ColumnElement[bool], reason: str, 
 def call_is_over(connection: Connection, conversation_id: str, reason: str) -> bool:
     """A call was ended by somebody else than the joins that are in it."""
     running = joins.c.state.in_(sorted(SENT | {JoinState.LEAVING}))
-    return _observed(connection, (joins.c.conversation_id == conversation_id) & running, JoinState.ENDED, reason)
+    return _observed(connection, (joins.c.conversation_id == conversation_id) & running, JoinState.ENDED, reason, "")
 
 
-def _observed(connection: Connection, those: ColumnElement[bool], state: JoinState, reason: str) -> bool:
+def _observed(
+    connection: Connection, those: ColumnElement[bool], state: JoinState, reason: str, conversation_id: str
+) -> bool:
     values = {
+        # The answer that names the call may have been lost with its process: then this is how we hear of it.
+        "conversation_id": func.coalesce(joins.c.conversation_id, conversation_id or None),
         "state": case((joins.c.state == JoinState.LEAVING, JoinState.CANCELLED), else_=state),
         "reason": reason or joins.c.reason,
         # A call that goes on is still looked at when it has been silent for long.

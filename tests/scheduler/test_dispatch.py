@@ -37,6 +37,7 @@ class Script:
     posts: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
+    looked: list[str] = field(default_factory=list)
     verbose: dict[str, Any] = field(default_factory=lambda: {"status": "active"})  # what it says of a conversation
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,6 +70,7 @@ class Script:
 
         @app.get("/v2/conversations/{conversation_id}")
         async def get(conversation_id: str) -> dict[str, Any]:
+            self.looked.append(conversation_id)
             return {"conversation_id": conversation_id, **self.verbose}
 
         @app.post("/v2/conversations/{conversation_id}/end")
@@ -327,6 +329,20 @@ def test_a_callback_that_comes_before_the_answer_is_kept() -> None:
             assert store.observe(connection, claimed.id, JoinState.JOINED, now=it.now)
             store.settle(connection, claimed, state=JoinState.STARTED, conversation_id="c1")
         assert (it.join().state, it.join().conversation_id) == (JoinState.JOINED, "c1")
+
+    bench(test)
+
+
+def test_a_callback_names_the_call_whose_answer_was_lost() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        with it.engine.begin() as connection:
+            (claimed,) = store.claim(connection, it.now, "one that dies", LEASE, 10)
+            assert store.observe(connection, claimed.id, JoinState.JOINED, now=it.now, conversation_id="c7")
+        it.now += LEASE
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().conversation_id) == (JoinState.JOINED, "c7")
+        assert it.script.looked == ["c7"]
 
     bench(test)
 
