@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup run demo test check contract samples fuzz bench lock clean
+.PHONY: setup run demo test check chaos contract samples fuzz bench lock clean
 MINUTES ?= 5
 SEED ?= $(shell date +%s)
 .DELETE_ON_ERROR:
@@ -32,6 +32,9 @@ check: setup  ## what CI runs: lint, format, types, tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest
+
+chaos: setup  ## kill, starve, stop and storm gateways, long: each kill twenty times, storms of two minutes
+	@KILLS=20 STORM_SECONDS=120 CHAOS=1 $(BIN)/python -m pytest tests/process -s --timeout 3600
 
 contract: setup  ## the HTTP API against what OpenAPI tells of it, for some minutes, with other requests each time
 	@CONTRACT_EXAMPLES=$${CONTRACT_EXAMPLES:-200} CONTRACT_SEED=$${CONTRACT_SEED:-$$(date +%s)} $(BIN)/python -m pytest tests/api/test_contract.py

@@ -31,9 +31,9 @@ def postgres() -> Iterator[Postgres | str]:
         yield str(missing)
 
 
-def empty_store(request: pytest.FixtureRequest, folder: Path) -> str:
-    """The URL of a new store of the kind that a fixture is asked for (one of STORES)."""
-    if request.param == "sqlite":
+def empty_store(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
+    """The URL of a new store of a kind (one of STORES)."""
+    if kind == "sqlite":
         return f"sqlite:///{folder}/gateway.db"
     server = request.getfixturevalue("postgres")
     if isinstance(server, str):
@@ -44,4 +44,4 @@ def empty_store(request: pytest.FixtureRequest, folder: Path) -> str:
 @pytest.fixture(params=STORES)
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty store of each kind, by its URL."""
-    return empty_store(request, tmp_path)
+    return empty_store(request.param, request, tmp_path)

@@ -86,7 +86,7 @@ def serving(settings: Settings) -> Iterator[Running]:
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One gateway on each store for all tests of the API, and no longer: others measure what their process spends."""
     folder = tmp_path_factory.mktemp("api")
-    url, trusting = empty_store(request, folder), {"sender_auth": "off"}  # they sign nothing
+    url, trusting = empty_store(request.param, request, folder), {"sender_auth": "off"}  # they sign nothing
     with serving(settings_for(folder, store={"url": url}, domains=WHITE_LABEL, senders=trusting)) as found:
         yield found
 

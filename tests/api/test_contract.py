@@ -27,7 +27,7 @@ CONFIG: Final = Path(__file__).parent / "schemathesis.toml"
 @pytest.fixture(params=STORES)
 def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
     """A gateway of its own: whatever names are made up here, no other test meets them."""
-    with serving(settings_for(tmp_path, store={"url": empty_store(request, tmp_path)})) as one:
+    with serving(settings_for(tmp_path, store={"url": empty_store(request.param, request, tmp_path)})) as one:
         yield one
 
 

@@ -60,6 +60,7 @@ class Platform:
     calls: list[dict[str, Any]] = field(default_factory=list)
     fault: Callable[[], Fault | None] = lambda: None
     acted: Callable[[], None] = lambda: None
+    silence: float = 0.2  # seconds for which a client waits for an answer that does not come
     tells: bool = True  # whether it calls back that the PAL is in the call
     faults: Counter[Fault] = field(default_factory=Counter)
     heard: Counter[str] = field(default_factory=Counter)  # what was passed on to a caller, by Webhook-Id
@@ -139,7 +140,11 @@ def platform() -> Iterator[Platform]:
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
-            raw = self.rfile.read(int(self.headers.get("content-length") or 0))
+            length = int(self.headers.get("content-length") or 0)
+            raw = self.rfile.read(length)
+            if len(raw) < length:
+                self.close_connection = True  # the client was killed while it wrote
+                return
             if self.path == ONWARD:
                 found.heard[self.headers["webhook-id"]] += 1
                 self.say(200, {})
@@ -147,7 +152,7 @@ def platform() -> Iterator[Platform]:
             status, body, fault = found.answer(self.command, self.path, json.loads(raw or b"{}"))
             if fault is Fault.SILENT:
                 self.close_connection = True  # the client waits, and hears that nobody is there
-                time.sleep(0.2)
+                time.sleep(found.silence)
                 return
             self.say(status, body)
 
