@@ -50,6 +50,7 @@ API_KEY: Final = "pg_test"
 _FORKS: Final = get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.process.victim"])
 QUEUED: Final = "SELECT count(*) FROM outbox WHERE state = 'queued'"
+BUSY: Final = LIVE - {JoinState.JOINED} | {JoinState.LEAVING}
 WHOM: Final = ("INVITER", "DOMAIN", "PAL")
 PATIENCE: Final = 30.0  # seconds for what is to happen
 
@@ -74,29 +75,46 @@ class Meeting:
 
     uid: str
     url: str
-    raw: bytes
+    starts: datetime
+    organizer: str = "alex@acme.example"
+    length: timedelta = timedelta(hours=1)
+    pal: str = ANNA
+    lines: tuple[str, ...] = ()  # further content lines
+
+    @property
+    def raw(self) -> bytes:
+        """The invitation, as a mail."""
+        return self.mail("REQUEST", 0)
+
+    def mail(self, method: str, sequence: int) -> bytes:
+        """A mail about it."""
+        stamp = "%Y%m%dT%H%M%SZ"
+        lines = [
+            "BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//Acme//Test//EN", f"METHOD:{method}", "BEGIN:VEVENT",
+            f"UID:{self.uid}", f"DTSTAMP:{utc_now():{stamp}}", f"DTSTART:{self.starts:{stamp}}",
+            f"DTEND:{self.starts + self.length:{stamp}}", f"SEQUENCE:{sequence}", f"ORGANIZER:mailto:{self.organizer}",
+            f"ATTENDEE;PARTSTAT=NEEDS-ACTION;RSVP=TRUE:mailto:{self.pal}", f"X-GOOGLE-CONFERENCE:{self.url}",
+            f"SUMMARY:{self.uid.partition('@')[0]}", *self.lines, "END:VEVENT", "END:VCALENDAR", "",
+        ]  # fmt: skip
+        mail = MIMEMultipart("alternative")
+        mail["From"], mail["To"], mail["Subject"] = self.organizer, self.pal, "Invitation"
+        mail["Message-ID"] = f"<{self.uid}>"
+        mail.attach(MIMEText("You are invited.\n", "plain", "us-ascii"))
+        part = MIMEText("\r\n".join(lines), "calendar", "us-ascii")
+        part.set_param("method", method)
+        mail.attach(part)
+        return mail.as_bytes(policy=mail.policy.clone(linesep="\r\n"))
 
 
-def meeting(number: int, starts: datetime, length: timedelta = timedelta(hours=1), pal: str = ANNA) -> Meeting:
-    """The `number`-th meeting, each in a room of its own, as a mail."""
+def room(number: int) -> str:
+    """The link of the `number`-th room."""
     letters = "".join(chr(97 + number // 26**place % 26) for place in range(10))
-    code = f"{letters[:3]}-{letters[3:7]}-{letters[7:]}"
-    uid, url = f"meeting-{number}@acme.example", f"https://meet.google.com/{code}"
-    stamp = "%Y%m%dT%H%M%SZ"
-    lines = [
-        "BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//Acme//Test//EN", "METHOD:REQUEST", "BEGIN:VEVENT", f"UID:{uid}",
-        f"DTSTAMP:{utc_now():{stamp}}", f"DTSTART:{starts:{stamp}}", f"DTEND:{starts + length:{stamp}}", "SEQUENCE:0",
-        "ORGANIZER:mailto:alex@acme.example", f"ATTENDEE;PARTSTAT=NEEDS-ACTION;RSVP=TRUE:mailto:{pal}",
-        f"X-GOOGLE-CONFERENCE:{url}", f"SUMMARY:Meeting {number}", "END:VEVENT", "END:VCALENDAR", "",
-    ]  # fmt: skip
-    mail = MIMEMultipart("alternative")
-    mail["From"], mail["To"], mail["Subject"] = "alex@acme.example", pal, f"Invitation: Meeting {number}"
-    mail["Message-ID"] = f"<{uid}>"
-    mail.attach(MIMEText("You are invited.\n", "plain", "us-ascii"))
-    part = MIMEText("\r\n".join(lines), "calendar", "us-ascii")
-    part.set_param("method", "REQUEST")
-    mail.attach(part)
-    return Meeting(uid, url, mail.as_bytes(policy=mail.policy.clone(linesep="\r\n")))
+    return f"https://meet.google.com/{letters[:3]}-{letters[3:7]}-{letters[7:]}"
+
+
+def meeting(number: int, starts: datetime) -> Meeting:
+    """The `number`-th meeting, each in a room of its own."""
+    return Meeting(f"meeting-{number}@acme.example", room(number), starts)
 
 
 @dataclass
@@ -222,7 +240,7 @@ class World:
         while True:
             place = self.places[self.offered[one.uid] % len(self.places)]
             self.offered[one.uid] += 1
-            answer = deliver(place.smtp, one.raw, ANNA)
+            answer = deliver(place.smtp, one.raw, one.pal)
             if answer.startswith("250"):
                 with self.lock:
                     self.meetings.append(one)
@@ -268,7 +286,7 @@ class World:
         joins = self.joins()
         wanted = {one.uid for one in self.meetings}
         joined = {join.uid for join in joins if join.state in (JoinState.JOINED, JoinState.ENDED)}
-        busy = [join for join in joins if join.state in LIVE - {JoinState.JOINED}]
+        busy = [join for join in joins if join.state in BUSY and join.at <= utc_now()]
         waiting = self.scalar(QUEUED)
         onward = self.scalar("SELECT count(*) FROM callbacks WHERE state = 'queued'")
         return wanted <= joined and not busy and not waiting and not onward
@@ -282,7 +300,7 @@ class World:
 
     def unsettled(self) -> list[str]:
         """What is under way, for people."""
-        joins = [join for join in self.joins() if join.state in LIVE - {JoinState.JOINED}]
+        joins = [join for join in self.joins() if join.state in BUSY]
         known = {join.uid for join in self.joins()}
         lost = [one.uid for one in self.meetings if one.uid not in known]
         return [
