@@ -353,6 +353,13 @@ def account_joins(
     return Page(tuple(join for join in found if join is not None), page.total, page.next)
 
 
+def owns_join(connection: Connection, account: str, join_id: str) -> bool:
+    """Whether a join is one of an account's PALs'."""
+    table = scheduler.store.joins
+    query = select(table.c.id).where(table.c.id == join_id, _of_account(table.c.pal_id, account, None))
+    return _can_be_id(join_id) and connection.execute(query).first() is not None
+
+
 def account_invites(
     connection: Connection, account: str, pal_id: str | None, verdict: str | None, after: Mark | None, limit: int
 ) -> Page[InviteRow]:

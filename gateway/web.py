@@ -23,6 +23,7 @@ from gateway.api.calendars import Calendars
 from gateway.api.docs import Docs
 from gateway.api.forms import read_body, refusals
 from gateway.api.house import House
+from gateway.api.joins import Joins
 from gateway.api.lists import Lists
 from gateway.api.pals import Pals
 from scheduler.clock import utc_now
@@ -66,6 +67,7 @@ def make_app(house: House, callbacks: Callbacks) -> FastAPI:
         app.include_router(Pals(house, legacy=legacy).router)
         app.include_router(Calendars(house, legacy=legacy).router)
     app.include_router(Lists(house.engine).router)
+    app.include_router(Joins(house).router)
     app.include_router(Docs().router)
     _add_health(app, house.engine)
     _add_callbacks(app, house, callbacks)

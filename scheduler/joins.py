@@ -10,6 +10,7 @@
 Rules of this file:
 - One live row per occurrence. A join that was never sent moves with its occurrence and keeps its id; one that is in
   a call stays, or leaves and is followed by a new row.
+- A join that was cancelled by hand (BY_HAND) stays so until the organizer moves the meeting or invites anew.
 - `wake_at` is the next instant at which something must be done for a row; None: nothing.
 """
 
@@ -20,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from scheduler.event import Component, Event
 from scheduler.occurrences import Occurrence, expand, is_excluded, next_occurrence
@@ -42,6 +43,7 @@ class JoinState(StrEnum):
 SENT = frozenset({JoinState.CLAIMED, JoinState.STARTED, JoinState.JOINED})
 LIVE = SENT | {JoinState.PLANNED}
 SETTLED = frozenset({JoinState.ENDED, JoinState.MISSED, JoinState.FAILED})
+BY_HAND: Final = "cancelled-by-hand"  # the reason of a join that somebody here cancelled, not the organizer
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,13 @@ def ahead(event: Event, now: datetime, policy: Policy, of: Component | None = No
     return unfinished[0] if unfinished else next_occurrence(event, now, of)
 
 
+def placed(join: Join, one: Occurrence, event: Event, attendant: Attendant, now: datetime, policy: Policy) -> Join:
+    """A join that is to be sent (again) to its occurrence, as that is now: one lead before the start, or at once."""
+    planner = _Planner(event, (), attendant, now, policy)
+    at = planner.due(one)
+    return replace(join, **planner.order(one), at=at, wake_at=at)
+
+
 def refill_at(event: Event, now: datetime, policy: Policy) -> datetime | None:
     """When the event is to be planned further, None when nothing lies beyond the horizon.
 
@@ -149,7 +158,13 @@ class _Planner:
     def run(self) -> None:
         # A row whose occurrence is over is the clock's: an edit of past dates changes nothing.
         held = {j.recurrence_id: j for j in self.existing if j.state in LIVE and j.until > self.now}
-        wanted = self._wanted(held)
+        away = {
+            j.recurrence_id: j
+            for j in self.existing
+            if _is_kept_away(j) and j.until > self.now and j.recurrence_id not in held
+        }
+        wanted = self._wanted({**held, **away})
+        self._keep_away(away, wanted)
         for recurrence_id in sorted(wanted.keys() & held.keys()):
             self._follow(held.pop(recurrence_id), wanted.pop(recurrence_id))
         self._reschedule(held, wanted)
@@ -181,6 +196,15 @@ class _Planner:
             del wanted[one.recurrence_id]
             self._follow(held.pop(recurrence_id), one)
 
+    def _keep_away(self, away: dict[datetime, Join], wanted: dict[datetime, Occurrence]) -> None:
+        """Where somebody here cancelled a join nobody goes, as long as the meeting keeps its time and its link."""
+        for recurrence_id, join in away.items():
+            one = wanted.get(recurrence_id)
+            if one is not None and (one.starts, one.component.url) == (join.starts, join.url):
+                del wanted[recurrence_id]
+            else:  # the organizer's word is newer
+                self.rows[join.id] = replace(join, reason="cancelled")
+
     def _follow(self, join: Join, one: Occurrence) -> None:
         """The occurrence of this row is still there, perhaps moved or with another link."""
         moved = self._placed(join, one)
@@ -190,7 +214,7 @@ class _Planner:
         else:
             self.rows[join.id] = moved
 
-    def _order(self, one: Occurrence) -> dict[str, Any]:
+    def order(self, one: Occurrence) -> dict[str, Any]:
         """What an occurrence says of its row, besides when it is due."""
         return {
             "face_id": self.attendant.face_id,
@@ -206,10 +230,10 @@ class _Planner:
         }
 
     def _placed(self, join: Join, one: Occurrence) -> Join:
-        at = join.at if one.starts == join.starts else self._due(one)
+        at = join.at if one.starts == join.starts else self.due(one)
         # A retry under way keeps its own instant, unless the occurrence moved.
         due = join.state is JoinState.PLANNED and (at != join.at or not join.attempt)
-        return replace(join, **self._order(one), at=at, wake_at=at if due else join.wake_at)
+        return replace(join, **self.order(one), at=at, wake_at=at if due else join.wake_at)
 
     def _drop(self, join: Join, reason: str) -> None:
         if join.state is JoinState.PLANNED:
@@ -231,14 +255,14 @@ class _Planner:
         else:
             self._fresh(one)
 
-    def _due(self, one: Occurrence) -> datetime:
+    def due(self, one: Occurrence) -> datetime:
         """One lead before the start, or now when that is past."""
         return max(one.starts - self.policy.lead, self.now)
 
     def _fresh(self, one: Occurrence) -> None:
-        join_id, at = self._new_id(one.recurrence_id), self._due(one)
+        join_id, at = self._new_id(one.recurrence_id), self.due(one)
         self.rows[join_id] = Join(
-            id=join_id, pal_id=self.attendant.pal_id, uid=self.event.uid, **self._order(one), at=at, wake_at=at
+            id=join_id, pal_id=self.attendant.pal_id, uid=self.event.uid, **self.order(one), at=at, wake_at=at
         )
 
     def _new_id(self, recurrence_id: datetime) -> str:
@@ -251,6 +275,10 @@ class _Planner:
             if join_id not in taken:
                 return join_id
         raise AssertionError("count() does not end")
+
+
+def _is_kept_away(join: Join) -> bool:
+    return join.reason == BY_HAND and join.state in (JoinState.CANCELLED, JoinState.LEAVING)
 
 
 def _once(found: dict[datetime, Occurrence], held: dict[datetime, Join]) -> dict[datetime, Occurrence]:

@@ -10,7 +10,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
+REFUSED: Final = (
+    "platform-refused-"  # begins the reason of a join whose order the platform took for wrong; a status follows
+)
 FIRST_WAIT = timedelta(seconds=2)
 LONGEST_WAIT = timedelta(seconds=60)  # a meeting of half an hour still gets tens of tries
 STOP_BEFORE_END = timedelta(seconds=60)  # joining a call in its last minute helps nobody
@@ -63,7 +67,7 @@ def after_failure(
     until shortly before `until`.
     """
     if status is not None and 400 <= status < 500 and status not in (408, 429):
-        return GiveUp(f"platform-refused-{status}")
+        return GiveUp(f"{REFUSED}{status}")
     wait = min(FIRST_WAIT * 2 ** min(attempt - 1, 10), LONGEST_WAIT) * (1 + jitter / 2)
     at = now + max(wait, retry_after or timedelta())
     if at >= until - STOP_BEFORE_END:

@@ -112,6 +112,13 @@ def _attendant_codec() -> TypeAdapter[Attendant]:
     return TypeAdapter(Attendant)
 
 
+def load_attendance(connection: Connection, pal_id: str, uid: str) -> tuple[Attendant, Event] | None:
+    """An event with the PAL as its joins are ordered, the row locked until the transaction ends."""
+    query = select(events.c.attendant, events.c.event).where(events.c.pal_id == pal_id, events.c.uid == uid)
+    row = connection.execute(query.with_for_update()).first()
+    return (_attendant_codec().validate_python(row.attendant), _event(row.event)) if row is not None else None
+
+
 def save_event(
     connection: Connection, attendant: Attendant, event: Event, refill_at: datetime | None, *, is_new: bool
 ) -> None:
@@ -320,7 +327,8 @@ def _observed(
         # The answer that names the call may have been lost with its process: then this is how we hear of it.
         "conversation_id": func.coalesce(joins.c.conversation_id, conversation_id or None),
         "state": case((joins.c.state == JoinState.LEAVING, JoinState.CANCELLED), else_=state),
-        "reason": reason or joins.c.reason,
+        # Why it was to leave is more than how it left.
+        "reason": case((joins.c.state == JoinState.LEAVING, joins.c.reason), else_=reason or joins.c.reason),
         # A call that goes on is still looked at when it has been silent for long.
         "wake_at": joins.c.wake_at if state is JoinState.JOINED else None,
     }
@@ -339,6 +347,17 @@ def next_wake(connection: Connection) -> datetime | None:
         connection.execute(select(func.min(events.c.refill_at))).scalar(),
     ]
     return min((one for one in earliest if one is not None), default=None)
+
+
+def lock_join(connection: Connection, join_id: str) -> Join | None:
+    """One join by its id, its row locked until the transaction ends."""
+    row = connection.execute(select(joins).where(joins.c.id == join_id).with_for_update()).first()
+    return _join(row) if row is not None else None
+
+
+def rewrite(connection: Connection, join: Join) -> None:
+    """Write a whole row that is locked by us."""
+    connection.execute(update(joins).where(joins.c.id == join.id).values(_values(join)))
 
 
 def find_joins(

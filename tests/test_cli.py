@@ -263,6 +263,8 @@ COMMANDS = [
     "pals show",
     "pals remove",
     "joins list",
+    "joins cancel",
+    "joins retry",
     "mails list",
     "mails show",
     "keys create",

@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 PURE = {
-    "scheduler": {"scheduler", "recurrence", "zones", "event", "occurrences", "joins", "request", "retry", "targets"},
+    "scheduler": {
+        "scheduler", "recurrence", "zones", "event", "occurrences", "joins", "by_hand", "request", "retry", "targets",
+    },
     "gateway": {
         "gateway", "address", "ics", "zone_names", "binding", "itip", "pals", "senders", "verdict", "wording", "reply",
         "mime", "decide", "promises", "platforms", "documents", "keys", "reading", "domains", "feed",

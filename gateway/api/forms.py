@@ -48,7 +48,7 @@ _REFUSALS: Final = {
     401: "No key, or one that opens nothing.",
     403: "The key may not be used from this address.",
     404: "There is no such thing, or it is another account's.",
-    409: "The same request, or another change of the same thing, is under way.",
+    409: "The same or another change of the thing is under way, or it is in no state for it.",
     413: "The body is too large.",
     422: "The Idempotency-Key was used for another request.",
     502: "The platform does not answer, or not to the gateway's key.",

@@ -138,7 +138,7 @@ class Lists:
         with self._engine.connect() as connection:
             found = store.account_joins(connection, key.account, pal_id, state or [], paging.after, paging.limit)
             heard = store_calls.heard_of(connection, [join.id for join in found.rows])
-        return page(found, lambda join: _join(join, heard.get(join.id, [])))
+        return page(found, lambda join: join_shown(join, heard.get(join.id, [])))
 
     def invites(
         self,
@@ -153,7 +153,8 @@ class Lists:
         return page(found, _invite)
 
 
-def _join(join: Join, heard: Sequence[tuple[str, datetime]]) -> dict[str, Any]:
+def join_shown(join: Join, heard: Sequence[tuple[str, datetime]]) -> dict[str, Any]:
+    """A join as it is answered, with what was called back about it."""
     order = {"join_id": join.id, "pal_id": join.pal_id, "uid": join.uid, "title": join.name, **join_json(join)}
     call = {"conversation_id": join.conversation_id, "room_url": join.room.get("url")}
     callbacks = [{"event_type": event_type, "received_at": instant_text(at)} for event_type, at in heard]

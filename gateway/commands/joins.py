@@ -1,4 +1,4 @@
-"""`pal-gateway joins`: where PALs will be, and were. A door.
+"""`pal-gateway joins`: where PALs will be, and were; cancel one, try one again. A door.
 
 Rules of this file: see `gateway.cli`; what is heavy is imported inside the command that needs it.
 """
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands.common import ConfigOption, JsonOption, fail, known_pal, opened
+from gateway.commands.common import ConfigOption, JsonOption, fail, known_pal, opened, settings_of
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from scheduler.joins import Join
 
 app = typer.Typer(
@@ -37,7 +39,6 @@ def list_(
     """
     import scheduler.store
     from gateway import store
-    from gateway.replay import join_json
     from scheduler.joins import JoinState
 
     for one in state or []:
@@ -48,8 +49,61 @@ def list_(
         called = {one.id: one.address for one in store.all_pals(connection)}
         for join in scheduler.store.find_joins(connection, pal_id=pal_id, states=state or []):
             address = called.get(join.pal_id, join.pal_id)
-            row = {"id": join.id, "pal": address, **join_json(join), "reason": join.reason}
-            typer.echo(json.dumps(row) if as_json else f"{join_line(join)}  {address}")
+            typer.echo(_join_json(join, address) if as_json else f"{join_line(join)}  {address}")
+
+
+@app.command("cancel")
+def cancel(
+    join_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, as in joins list.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep a PAL away from one meeting: it is not joined, or the call is left within seconds.
+
+    It stays so until the organizer gives the meeting another time or link, or invites anew. Nobody is written to.
+
+    Example: pal-gateway joins cancel j0123456789abcdef0123
+    """
+    from gateway import interventions
+    from scheduler.clock import utc_now
+
+    with opened(None, config) as engine, engine.begin() as connection:
+        _say(interventions.cancel(connection, join_id, utc_now()), connection, as_json)
+
+
+@app.command("retry")
+def retry(
+    join_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, as in joins list.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a PAL once more to a meeting that goes on: after a join that failed, was missed, ended or cancelled by hand.
+
+    Example: pal-gateway joins retry j0123456789abcdef0123
+    """
+    from gateway import interventions
+    from scheduler.clock import utc_now
+
+    settings = settings_of(config)
+    with opened(settings.store.url) as engine, engine.begin() as connection:
+        _say(interventions.retry(connection, join_id, utc_now(), settings.scheduling()), connection, as_json)
+
+
+def _say(done: Join | str, connection: Connection, as_json: bool) -> None:
+    """What came of it; a refusal ends the command."""
+    from gateway import store
+
+    if isinstance(done, str):
+        fail(done, 1)
+    pal = store.pal_with_id(connection, done.pal_id)
+    address = pal.address if pal is not None and pal.address else done.pal_id
+    typer.echo(_join_json(done, address) if as_json else f"{join_line(done)}  {address}")
+
+
+def _join_json(join: Join, address: str) -> str:
+    from gateway.replay import join_json
+
+    return json.dumps({"id": join.id, "pal": address, **join_json(join), "reason": join.reason})
 
 
 def join_line(join: Join) -> str:
