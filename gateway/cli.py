@@ -52,17 +52,25 @@ def main() -> None:
 
 
 @app.command()
-def serve(config: ConfigOption = None) -> None:
+def serve(
+    config: ConfigOption = None,
+    role: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROLE,…", help="What this process does: smtp, http, scheduler. [default: all]", show_default=False
+        ),
+    ] = None,
+) -> None:
     """Run the gateway until it is told to stop (Ctrl-C, SIGTERM).
 
-    Example: pal-gateway serve --config gateway.toml
+    Example: pal-gateway serve --config gateway.toml --role smtp,http
     """
     from gateway.app import CannotStart
     from gateway.app import serve as run
 
     with opening_store():
         try:
-            run(settings_of(config))
+            run(settings_of(config, role))
         except CannotStart as error:
             fail(str(error), 2)
 

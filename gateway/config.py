@@ -17,9 +17,19 @@ from pathlib import Path
 from typing import Annotated, Any, Final, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.authentication import Require, Trust
 from gateway.binding import Links
@@ -33,6 +43,7 @@ from scheduler.request import CONVERSATION
 from scheduler.targets import targets
 
 PREFIX: Final = "GATEWAY_"
+ROLES: Final = ("smtp", "http", "scheduler")  # what a process can do, see `gateway.roles`
 FILE_VARIABLE: Final = PREFIX + "CONFIG"  # names the settings file, see `cli`
 
 
@@ -63,6 +74,20 @@ def _address(text: str) -> str:
 
 
 HttpAddress = Annotated[str, AfterValidator(_address)]
+
+
+def _words(given: Any) -> Any:
+    """Words with commas between them, as they are written in the environment and on the command line."""
+    return [word.strip() for word in given.split(",")] if isinstance(given, str) else given
+
+
+def _roles(given: tuple[str, ...]) -> tuple[str, ...]:
+    if not given or not set(given) <= set(ROLES):
+        raise PydanticCustomError("roles", f"The roles of a process are {', '.join(ROLES[:-1])} and {ROLES[-1]}")
+    return tuple(role for role in ROLES if role in given)
+
+
+Roles = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words), AfterValidator(_roles)]
 
 
 class _Section(BaseModel):
@@ -220,6 +245,7 @@ class Settings(BaseSettings):
     domain: Domain = "invite.example.com"
     domains: dict[Account, Domain] = Field(default_factory=dict)  # the accounts that bring their own
     log: str = Field(default="people", pattern="^(people|json)$")
+    roles: Roles = ROLES
     store: Store = Store()
     smtp: Smtp = Smtp()
     reading: Reading = Reading()
@@ -289,12 +315,14 @@ class Settings(BaseSettings):
 _TABLES: Final = tuple(name for name, field in Settings.model_fields.items() if get_origin(field.annotation) is dict)
 
 
-def load(path: Path | None = None) -> Settings:
-    """The settings of a TOML file (none: defaults) and of the environment. Raises BadConfig."""
+def load(path: Path | None = None, roles: str | None = None) -> Settings:
+    """The settings of a TOML file (none: defaults) and of the environment; `roles` win over both. Raises BadConfig."""
     values = _read(path) if path is not None else {}
     _check_environment()
     try:
         settings = Settings(**values)
+        if roles is not None:
+            settings = settings.model_copy(update={"roles": TypeAdapter(Roles).validate_python(roles)})
     except ValidationError as error:
         raise BadConfig(_sentence(error)) from error
     if settings.platform.mirror_pals and not settings.platform.base_url:
@@ -381,4 +409,6 @@ def _sentence(error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"{name} is not a setting{_nearest(name, list(_names()))}."
+    if first["type"] == "roles":
+        return f"{first['msg']}, not {first.get('input')!r}."
     return f"{name}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first.get('input')!r}."

@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 import scheduler.store
 from gateway import store
 from gateway.app import CannotStart, Gateway, until_stopped
-from gateway.config import Settings
+from gateway.config import ROLES, Settings
 from gateway.logs import configure
 from gateway.pals import DEFAULT_ACCOUNT, Pal, pal_id
 from scheduler.clock import utc_now
@@ -42,7 +42,7 @@ def demo(settings: Settings, *, stay: bool) -> int:
 
 async def _demo(settings: Settings, stay: bool) -> int:
     gateway = _start_anywhere(
-        settings.model_copy(update={"replies": settings.replies.model_copy(update={"hold_seconds": 0})})
+        settings.model_copy(update={"replies": settings.replies.model_copy(update={"hold_seconds": 0}), "roles": ROLES})
     )
     pal = _demo_pal(gateway)
     await gateway.start()

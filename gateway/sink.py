@@ -7,12 +7,27 @@ from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from gateway.smtp import listen
+
 
 class Sink:
-    """aiosmtpd's handler. `folder` is made when the first mail comes; `written` counts nothing twice."""
+    """aiosmtpd's handler, and its port. `folder` is made when the first mail comes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> int:
+        """Listen on a free port of this machine; its number."""
+        local = listen("127.0.0.1", 0)
+        make = lambda: SMTP(self, ident="PAL gateway sink", hostname="localhost")  # noqa: E731
+        self._server = await asyncio.get_running_loop().create_server(make, sock=local)
+        return int(local.getsockname()[1])
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         content = envelope.content if isinstance(envelope.content, bytes) else b""

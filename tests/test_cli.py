@@ -218,6 +218,9 @@ def test_keys(tmp_path: Path) -> None:
         (["keys", "revoke", "k1"], 1, "There is no key k1"),
         (["joins", "list", "--state", "lost"], 2, "not a state of a join"),
         (["serve", "--config", "nowhere.toml"], 2, "cannot be read"),
+        (["serve", "--role", "smpt"], 2, "The roles of a process are smtp, http and scheduler, not 'smpt'."),
+        (["serve", "--role", "smtp,,http"], 2, "smtp, http and scheduler"),
+        (["serve", "--role", ""], 2, "smtp, http and scheduler"),
         (["nonsense"], 2, "No such command"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else None,
@@ -351,6 +354,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     [
         ("GATEWAY_PLATFORM__JOINABLE", "zoom", "GATEWAY_PLATFORM__JOINABLE is written as JSON"),
         ("GATEWAY_CALLBACKS__PRIVATE_NETWORKS", "10.0.0.0/8", "GATEWAY_CALLBACKS__PRIVATE_NETWORKS is written as JSON"),
+        ("GATEWAY_ROLES", "smtp,web", "The roles of a process are smtp, http and scheduler, not 'smtp,web'"),
         ("GATEWAY_SMTP", "foo", "GATEWAY_SMTP is written as JSON"),
         ("GATEWAY_DOMAINS", "foo", "GATEWAY_DOMAINS is written as JSON"),
         ("GATEWAY_PLATFORM__BASE_URL", "foo", "platform.base_url: write an http or https address"),

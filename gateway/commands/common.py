@@ -44,11 +44,11 @@ def instant(text: str) -> datetime:
     return value.astimezone(UTC)
 
 
-def settings_of(path: Path | None) -> Settings:
+def settings_of(path: Path | None, roles: str | None = None) -> Settings:
     from gateway.config import BadConfig, load
 
     try:
-        return load(path)
+        return load(path, roles)
     except BadConfig as error:
         fail(str(error), 2)
 

@@ -34,13 +34,17 @@ class Edge:
         create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
         self._servers.append(await create(lambda: self._dialogue(kind), sock=sock))
 
-    async def close(self, seconds: float) -> None:
-        """Take nobody in any more, part from those who wait, and give mails under way so long to come to their end."""
+    def stop(self) -> None:
+        """Take nobody in any more, and part from those who wait; mails under way come to their end."""
         for server in self._servers:
             server.close()
-        talks = [one.talk for one in self._crowd]
         for one in self._crowd:
             one.stop()
+
+    async def close(self, seconds: float) -> None:
+        """Stop, and give mails under way so long."""
+        self.stop()
+        talks = [one.talk for one in self._crowd]
         if talks:
             await asyncio.wait(talks, timeout=seconds)
         for one in self._crowd:

@@ -1,0 +1,76 @@
+"""The role http: the API, the platform's callbacks, and the sandbox where no platform is set. Shell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from gateway.api.conversations import Conversations
+from gateway.api.house import House
+from gateway.api.mirror import Mirror
+from gateway.feed import Feeds
+from gateway.roles import Shared
+from gateway.sandbox import Sandbox
+from gateway.web import Callbacks, make_app
+from scheduler.request import CONVERSATION
+
+LINGER: Final = 1.0  # seconds for connections to be closed after their last answer
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handling: signals are ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class WebRole:
+    """Answers HTTP on a bound socket."""
+
+    def __init__(self, shared: Shared, sock: socket.socket, callbacks: Callbacks, feeds: Feeds) -> None:
+        self._socket = sock
+        self.port: int = sock.getsockname()[1]
+        config = uvicorn.Config(_app(shared, callbacks, feeds), log_config=None, access_log=False, lifespan="off")
+        self._server = Server(config)
+        self._serving: asyncio.Task[None] | None = None
+
+    def let_go(self) -> None:
+        """Close the port of a role that is not started."""
+        self._socket.close()
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin to answer; the task that does."""
+        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        return self._serving
+
+    async def finish(self, seconds: float) -> None:
+        """Take no request any more, and give those under way so long."""
+        if self._serving is not None:
+            self._server.config.timeout_graceful_shutdown = seconds  # type: ignore[assignment]  # of asyncio.wait_for
+            self._server.should_exit = True
+            await asyncio.wait([self._serving], timeout=seconds + LINGER)
+
+
+def _app(shared: Shared, callbacks: Callbacks, feeds: Feeds) -> FastAPI:
+    settings, platform = shared.settings, shared.platforms[CONVERSATION]
+    house = House(
+        engine=shared.engine,
+        domains=settings.mail_domains(),
+        feeds=feeds,
+        mirror=Mirror(shared.engine, platform if settings.platform.mirror_pals else None),
+        kinds=frozenset(shared.platforms),
+        policy=settings.scheduling(),
+        wake=shared.wake,
+    )
+    app = make_app(house, callbacks)
+    app.include_router(Conversations(shared.engine, shared.dispatcher, platform, settings.desk().links).router)
+    if not settings.platform.base_url:
+        app.include_router(Sandbox().router)
+    return app

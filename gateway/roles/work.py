@@ -1,0 +1,66 @@
+"""The role scheduler: the clock, and the workers that carry out what is due. Shell."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from gateway.config import Relay
+from gateway.forwarding import Forwarding
+from gateway.outbox import Outbox, Via
+from gateway.roles import Shared
+from gateway.sink import Sink
+from scheduler.clock import Clock, utc_now
+from scheduler.dispatch import Dispatcher
+
+log = structlog.get_logger("gateway")
+
+
+class WorkRole:
+    """Dispatches joins, sends replies, passes callbacks on."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._clock = Clock()
+        self._alarms = [self._clock.alarm(name) for name in ("joins", "replies", "callbacks")]
+        self._workers: list[Dispatcher | Outbox | Forwarding] = []
+        self._running: list[asyncio.Task[None]] = []
+        self._sink: Sink | None = None
+
+    async def start(self) -> list[asyncio.Task[None]]:
+        """Begin to work; the tasks that do."""
+        engine, settings, owner = self._shared.engine, self._shared.settings, self._shared.dispatcher.owner
+        outbox = Outbox(engine, await self._relay(settings.relay), utc_now, owner)
+        forwarding = Forwarding(engine, settings.callbacks.private_networks, utc_now, owner)
+        self._workers = [self._shared.dispatcher, outbox, forwarding]
+        self._clock.start()
+        for worker, alarm in zip(self._workers, self._alarms, strict=True):
+            self._running.append(asyncio.create_task(worker.run(alarm)))
+        return self._running
+
+    def wake(self) -> None:
+        """Look at once for what is due."""
+        for alarm in self._alarms:
+            alarm.ring()
+
+    def take_no_more(self) -> None:
+        """Claim nothing any more."""
+        self._clock.stop()
+        for task in self._running:
+            task.cancel()
+
+    async def finish(self, seconds: float) -> None:
+        """Give what is under way so long to come to its end."""
+        await asyncio.gather(*(worker.finish(seconds) for worker in self._workers))
+        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._sink is not None:
+            self._sink.close()
+
+    async def _relay(self, relay: Relay) -> Via:
+        """The relay of the settings, or a local one that writes into a folder."""
+        if relay.host:
+            return Via(relay.host, relay.port, relay.username, relay.password, relay.start_tls)
+        log.warning(f"no relay is set (relay.host): replies are written to {relay.folder}/")
+        self._sink = Sink(relay.folder)
+        return Via("127.0.0.1", await self._sink.open())
