@@ -30,6 +30,7 @@ from gateway.roles.mail import MailRole
 from gateway.roles.web import Server, WebRole
 from gateway.roles.work import WorkRole
 from gateway.web import Callbacks
+from scheduler.bell import Bell
 from scheduler.clock import utc_now
 from scheduler.database import connect
 from scheduler.dispatch import Dispatcher
@@ -85,7 +86,8 @@ class Gateway:
         self.platforms = _platforms(settings, f"{here}/sandbox")
         owner = f"{socket.gethostname()}-{token_hex(4)}"
         dispatcher = Dispatcher(self.engine, self.platforms, self.callbacks.url, utc_now, owner, settings.scheduling())
-        shared = Shared(settings, self.engine, self.platforms, dispatcher, self.wake)
+        self._bell = Bell(self.engine, owner)
+        shared = Shared(settings, self.engine, self.platforms, dispatcher, self._bell, self.wake)
         self.mail = MailRole(shared, resolver) if "smtp" in roles else None
         self._web = WebRole(shared, http, self.callbacks, Feeds(feeds, public)) if http is not None else None
         self._work = WorkRole(shared) if "scheduler" in roles else None
@@ -127,8 +129,13 @@ class Gateway:
     def wake(self) -> None:
         """Look at once for what is due; called, from any thread, after something was committed."""
         # Alarms are the loop's: rung from a thread they would be heard at the next sweep only.
-        if self._loop is not None and self._work is not None:
-            self._loop.call_soon_threadsafe(self._work.wake)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ring)
+
+    def _ring(self) -> None:
+        if self._work is not None:
+            self._work.wake()
+        self._bell.ring()
 
     async def failed(self) -> None:
         """Return when a part has ended that should never end; its fault is raised."""
@@ -148,6 +155,7 @@ class Gateway:
         if self._web is not None:
             await self._web.finish(STOP_WITHIN / 2)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._bell.finish()
         for platform in self.platforms.values():
             await platform.close()
         self.engine.dispose()

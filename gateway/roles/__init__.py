@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from gateway.config import Settings
+from scheduler.bell import Bell
 from scheduler.dispatch import Dispatcher
 from scheduler.platform import Platform
 
@@ -25,4 +26,5 @@ class Shared:
     engine: Engine
     platforms: dict[str, Platform]
     dispatcher: Dispatcher
+    bell: Bell  # wakes the schedulers of other processes
     wake: Callable[[], None]

@@ -37,6 +37,7 @@ class WorkRole:
         self._clock.start()
         for worker, alarm in zip(self._workers, self._alarms, strict=True):
             self._running.append(asyncio.create_task(worker.run(alarm)))
+        self._running.append(asyncio.create_task(self._shared.bell.listen(self.wake)))
         return self._running
 
     def wake(self) -> None:
