@@ -19,6 +19,7 @@ from sqlalchemy import Engine
 
 from gateway import store
 from gateway.authentication import Require
+from gateway.bounces import Bounces
 from gateway.config import Settings
 from gateway.feed import Feeds
 from gateway.inbound.dialogue import Kind
@@ -79,6 +80,7 @@ class Gateway:
         with self.engine.begin() as connection:
             secret = store.secret(connection, "callbacks", token_bytes(32))
             feeds = store.secret(connection, "calendars", token_bytes(32))
+            bounces = store.secret(connection, "bounces", token_bytes(32))
         self.http_port: int = http.getsockname()[1] if http is not None else 0
         here = f"http://{settings.http.host}:{self.http_port or _port_elsewhere(settings)}"
         public = settings.http.public_url or here
@@ -87,7 +89,7 @@ class Gateway:
         owner = f"{socket.gethostname()}-{token_hex(4)}"
         dispatcher = Dispatcher(self.engine, self.platforms, self.callbacks.url, utc_now, owner, settings.scheduling())
         self._bell = Bell(self.engine, owner)
-        shared = Shared(settings, self.engine, self.platforms, dispatcher, self._bell, self.wake)
+        shared = Shared(settings, self.engine, self.platforms, dispatcher, Bounces(bounces), self._bell, self.wake)
         self.mail = MailRole(shared, resolver) if "smtp" in roles else None
         self._web = WebRole(shared, http, self.callbacks, Feeds(feeds, public)) if http is not None else None
         self._work = WorkRole(shared) if "scheduler" in roles else None

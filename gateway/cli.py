@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import invites, joins, keys, mails, pals
+from gateway.commands import invites, joins, keys, mails, outbox, pals
 from gateway.commands.common import ConfigOption, JsonOption, fail, instant, opened, opening_store, settings_of
 from gateway.commands.invites import invite_json
 from gateway.commands.pals import new_pal
@@ -44,6 +44,7 @@ app.add_typer(mails.app, name="mails")
 app.add_typer(joins.app, name="joins")
 app.add_typer(invites.app, name="invites")
 app.add_typer(keys.app, name="keys")
+app.add_typer(outbox.app, name="outbox")
 
 
 def main() -> None:
@@ -211,17 +212,24 @@ def explain(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell why a mail was decided as it was: who sent it and how that was found out, who let it in, which link counts.
+    """Tell why a mail was decided as it was: who sent it, how that was found out, who let it in, which link counts, and
+    what became of the answer.
 
     Example: pal-gateway explain m0123456789abcdef0123
     """
     from gateway import store
     from gateway.explain import story
+    from gateway.replay import answer_json
+    from gateway.store_outbox import answers_to
 
     with opened(None, config) as engine, engine.connect() as connection:
         found = store.invites_named(connection, name)
+        answers = answers_to(connection, [invite.id for invite, _ in found])
     if not found:
         fail(f"Nothing was decided under {name}; see pal-gateway invites list.", 1)
     for invite, address in found:
-        called = address or invite.pal_id
-        typer.echo(invite_json(invite, called) if as_json else "\n".join(story(vars(invite), called)))
+        called, told = address or invite.pal_id, answers.get(invite.id, [])
+        if as_json:
+            typer.echo(invite_json(invite, called, replies=[answer_json(one) for one in told]))
+        else:
+            typer.echo("\n".join(story(vars(invite), called, [vars(one) for one in told])))

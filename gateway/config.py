@@ -170,6 +170,7 @@ class Relay(_Section):
     username: str = ""
     password: str = ""
     start_tls: bool = True
+    bounces: bool = True  # an envelope sender of its own for each reply; False: the null sender
     folder: Path = Path("var/replies")
 
 

@@ -73,6 +73,7 @@ class Case:
     body: str = ""
     reached_at: str = ""  # the address of the PAL in the envelope, a +tag included
     load: Load = Load()  # what counts against the quotas already
+    unheard: frozenset[datetime | None] = frozenset()  # dates whose last answer did not arrive, None: the whole event
 
 
 @dataclass(frozen=True)
@@ -343,7 +344,9 @@ def _replied(
     """The event with what is answered on it, the replies that are owed, and why one does not go out."""
     replies, notes = [], tuple[str, ...]()
     for one in judged:
-        anew = _is_asked_anew(known, event, one, alone=alone)
+        # An answer that did not arrive was none: the next version is answered, whatever it changes.
+        lost = event.answered_under(one.component.recurrence_id) in case.unheard
+        anew = lost or _is_asked_anew(known, event, one, alone=alone)
         differs = event.answer(one.component.recurrence_id) != one.partstat
         if case.message.method == "REQUEST" and (anew or differs):
             if _is_withheld(case):

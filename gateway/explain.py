@@ -1,11 +1,12 @@
 """Why a mail was decided as it was: what is kept of a decision, in lines for people. Pure.
 
-Rules of this file: from top to bottom as the desk went: who sent it, who let it in, which link, what was said.
+Rules of this file: from top to bottom as the desk went: who sent it, who let it in, which link, what was said, and what
+became of the answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.verdict import TO_OPERATOR, TO_ORGANIZER, Reason
@@ -20,14 +21,26 @@ RULES: Final = {
 }
 
 
-def story(invite: Mapping[str, Any], pal: str) -> list[str]:
-    """The lines about one decision: `invite` has the columns of the table, `pal` is the PAL's address or id."""
+def story(invite: Mapping[str, Any], pal: str, answers: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """The lines about one decision: `invite` has the columns of the table, `pal` is the PAL's address or id, `answers`
+    are those that it asked for (columns of the outbox), with what became of them."""
     reason = f" ({invite['reason']})" if invite["reason"] else ""
     lines = [f"{invite['id']}: {invite['verdict']}{reason}, for {pal}", *_sentences(invite)]
     lines += [*_sender(invite["authentication"], invite["sender"]), *_allowed(invite), *_links(invite)]
     if invite["detail"]:
         lines.append(f"Remarks: {_printable(invite['detail'])}")
+    for answer in answers:
+        lines += _answer(answer)
     return lines
+
+
+def _answer(answer: Mapping[str, Any]) -> Iterator[str]:
+    date = f" for {answer['recurrence_id']:%Y-%m-%d %H:%M} UTC" if answer["recurrence_id"] else ""
+    since = answer["settled_at"] or answer["created_at"]
+    state = f"{answer['state']} since {since:%Y-%m-%d %H:%M} UTC"
+    yield _printable(f"Reply {answer['id']}: {answer['partstat']}{date} to {answer['recipient']}: {state}")
+    for words in filter(None, (answer["error"], answer["note"])):
+        yield "  " + _printable(words)
 
 
 def _sentences(invite: Mapping[str, Any]) -> Iterator[str]:

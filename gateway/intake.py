@@ -30,6 +30,7 @@ from gateway.quotas import Inviter, Load, inviter_of, is_invitation
 from gateway.reading import Reading, read_file, read_here
 from gateway.reply import Reply, render
 from gateway.senders import Origin, Sender
+from gateway.store_outbox import unheard
 from gateway.store_quotas import load_of
 from gateway.verdict import Reason, Verdict
 from scheduler.database import AWAY, is_disk_full
@@ -195,7 +196,8 @@ class Intake:
             sender = replace(sender, address=organizer(message))
         reached_at = next((one for one in mail.recipients if pal.is_called(one)), "")
         load = self._load(connection, message, sender, pal, known, now)
-        case = Case(message, sender, pal, known, joins, reading.message_id, reading.body, reached_at, load)
+        lost = unheard(connection, pal.id, message.uid) if known is not None else frozenset()
+        case = Case(message, sender, pal, known, joins, reading.message_id, reading.body, reached_at, load, lost)
         decision = decide(case, self._desk, now)
         decision = replace(decision, notes=(*message.notes, *decision.notes))
         if decision.event is not None:

@@ -63,6 +63,23 @@ class MailFacts:
 
 def parse(data: bytes) -> MailFacts:
     """Mail bytes to facts. Raises Unreadable for a mail over the limits."""
+    parts = parts_of(data)
+    mail = parts[0]
+    senders = [str(value) for value in mail.get_all("From", [])]
+    return MailFacts(
+        message_id=str(mail.get("Message-ID", "")).replace("\0", "").strip()[:500],
+        subject=subject_of(mail),
+        from_address=mailbox(_FOLD.sub("", senders[0])) if len(senders) == 1 else "",
+        to_addresses=_addresses(mail, "To", "Cc", "Delivered-To", "X-Original-To"),
+        calendars=_calendars(parts),
+        body=_body(parts),
+        is_report=_is_report(mail),
+        has_tnef=any(map(_is_tnef, parts)),
+    )
+
+
+def parts_of(data: bytes) -> list[Mail]:
+    """A mail and all that is in it, the mail itself first. Raises Unreadable for a mail over the limits."""
     _check_size(data)
     try:
         mail = message_from_bytes(data, policy=policy.compat32)
@@ -71,17 +88,17 @@ def parse(data: bytes) -> MailFacts:
     parts = list(_walk(mail, 0))
     if len(parts) > MAX_PARTS:
         raise Unreadable(f"more than {MAX_PARTS} parts")
-    senders = [str(value) for value in mail.get_all("From", [])]
-    return MailFacts(
-        message_id=str(mail.get("Message-ID", "")).replace("\0", "").strip()[:500],
-        subject=_decoded(str(mail.get("Subject", ""))),
-        from_address=mailbox(_FOLD.sub("", senders[0])) if len(senders) == 1 else "",
-        to_addresses=_addresses(mail, "To", "Cc", "Delivered-To", "X-Original-To"),
-        calendars=_calendars(parts),
-        body=_body(parts),
-        is_report=_is_report(mail),
-        has_tnef=any(map(_is_tnef, parts)),
-    )
+    return parts
+
+
+def subject_of(mail: Mail) -> str:
+    """The Subject as people read it, at most 500 characters."""
+    return _decoded(str(mail.get("Subject", "")))
+
+
+def text_of(part: Mail) -> str:
+    """A text part as people read it, at most 100,000 characters."""
+    return decode(_payload(part))[:100_000]
 
 
 def _check_size(data: bytes) -> None:
@@ -203,4 +220,4 @@ def _payload(part: Mail) -> bytes:
 def _body(parts: list[Mail]) -> str:
     """The mail's own text: the plain one, and the HTML one where a link may stand that the plain one leaves out."""
     texts = (next((part for part in parts if part.get_content_type() == kind), None) for kind in _TEXT_TYPES)
-    return "\n".join(decode(_payload(part))[:100_000] for part in texts if part is not None)
+    return "\n".join(text_of(part) for part in texts if part is not None)

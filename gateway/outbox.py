@@ -3,6 +3,8 @@
 Rules of this file:
 - Claimed and committed before it is sent, written down after; the Message-ID of an answer never changes.
 - A relay that is down keeps nothing back for good: we try for a day. A relay that refuses a mail for good is final.
+- A mail leaves with a bounce address of its own (`bounces`), so that it is known when it does not arrive, or with the
+  null sender. Either way nothing that comes back can start a loop (RFC 3834 3.3): what comes to it causes no mail.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import structlog
 from sqlalchemy import Engine
 
 from gateway import store
+from gateway.address import domain_of
+from gateway.bounces import Bounces
 from gateway.store import Letter
 from scheduler.worker import Worker
 
@@ -43,10 +47,13 @@ class Via:
 
 
 class Outbox(Worker[Letter]):
-    """Sends what waits."""
+    """Sends what waits. `bounces` makes the envelope senders; None: it is the null sender."""
 
-    def __init__(self, engine: Engine, via: Via, now: Callable[[], datetime], owner: str) -> None:
+    def __init__(
+        self, engine: Engine, via: Via, now: Callable[[], datetime], owner: str, bounces: Bounces | None = None
+    ) -> None:
         super().__init__(MAX_UNDER_WAY)
+        self._bounces = bounces
         self._engine = engine
         self._via = via
         self._now = now
@@ -71,17 +78,19 @@ class Outbox(Worker[Letter]):
         )
         try:
             async with relay:
-                # The null sender (RFC 3834 3.3): nobody's bounce can come back to a robot and start a loop.
-                await relay.sendmail("", [letter.recipient], letter.raw)
+                await relay.sendmail(self._envelope_sender(letter), [letter.recipient], letter.raw)
         except Exception as error:  # noqa: BLE001  whatever it is, the mail is not lost and the next one goes out
             await self._failed(letter, error)
         else:
             await self._settle(letter, "sent")
 
+    def _envelope_sender(self, letter: Letter) -> str:
+        return self._bounces.address(letter.id, domain_of(letter.sender)) if self._bounces is not None else ""
+
     async def _failed(self, letter: Letter, error: Exception) -> None:
         text = f"{type(error).__name__}: {error}"[:300]
         again = self._now() + min(FIRST_WAIT * 2 ** min(letter.attempt - 1, 10), LONGEST_WAIT)
-        if _is_final(error) or again > letter.created_at + KEEP_TRYING:
+        if _is_final(error) or again > letter.waits_since + KEEP_TRYING:
             await self._settle(letter, "failed", error=text)
         else:
             await self._settle(letter, "queued", wake_at=again, error=text)
@@ -91,7 +100,8 @@ class Outbox(Worker[Letter]):
     ) -> None:
         def write() -> bool:
             with self._engine.begin() as connection:
-                return store.settle_letter(connection, letter, state=state, wake_at=wake_at, error=error)
+                at = self._now() if state != "queued" else None
+                return store.settle_letter(connection, letter, state=state, wake_at=wake_at, error=error, at=at)
 
         ours = await asyncio.to_thread(write)
         fate = {"queued": "not taken"}.get(state, state) if ours else "lost to another"

@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any, Final
 
 from gateway.decide import Desk
-from gateway.reading import Reading, read_mail, rehearse, too_costly
+from gateway.reading import Reading, read_mail, read_report, rehearse, too_costly
 from scheduler.clock import utc_now
 
 SLOW: Final = 0.03  # seconds of CPU after which a reader lowers its priority
@@ -98,10 +98,10 @@ def _serve(requests: Connection[Any, Any], megabytes: int, desk: Desk) -> None:
 def _answer(request: bytes, desk: Desk) -> bytes:
     """A reading, or the name of a fault of ours, as the gateway takes it."""
     try:
-        raw, now, recipients, seconds = pickle.loads(request)  # noqa: S301  from the gateway
+        raw, now, recipients, is_report, seconds = pickle.loads(request)  # noqa: S301  from the gateway
         signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM, unhandled, ends this process
         signal.setitimer(signal.ITIMER_VIRTUAL, SLOW)
-        return pickle.dumps(_read(raw, now, recipients, desk))
+        return pickle.dumps(read_report(raw) if is_report else _read(raw, now, recipients, desk))
     except MemoryError:
         return pickle.dumps(too_costly("reading it took more memory than a reader has"))
     except Exception as error:  # noqa: BLE001  it is told to the gateway, which sets the mail aside

@@ -71,10 +71,17 @@ class Readers:
 
         Raises ReaderFault.
         """
+        return self._read(raw, now, recipients, is_report=False)
+
+    def read_report(self, raw: bytes, now: datetime) -> Reading:
+        """The same for a mail to a bounce address."""
+        return self._read(raw, now, 1, is_report=True)
+
+    def _read(self, raw: bytes, now: datetime, recipients: int, *, is_report: bool) -> Reading:
         for _ in range(2):  # a reader may also die of something else than its mail
             reader, seconds = self._taken()
             began = monotonic()
-            answer = _asked(reader, pickle.dumps((raw, now, recipients, seconds)), seconds + START)
+            answer = _asked(reader, pickle.dumps((raw, now, recipients, is_report, seconds)), seconds + START)
             self._put_back(reader, fresh=answer is not None and monotonic() - began < TIRED)
             if answer is not None:
                 return _unpacked(answer)

@@ -18,6 +18,7 @@ from gateway.decide import Case, Desk, decide
 from gateway.ics import Block, Message, Unreadable, read
 from gateway.mime import CalendarPart, MailFacts, parse
 from gateway.pals import Pal
+from gateway.reports import Report, report_of
 from gateway.senders import Sender
 from gateway.verdict import Reason
 from scheduler.joins import refill_at
@@ -41,6 +42,7 @@ class Reading:
     fault: Reason | None = None
     detail: str = ""
     confirmation: Confirmation | None = None
+    report: Report | None = None  # of a mail to a bounce address only
 
     def sent_by(self, checked: Sender | None) -> Reading:
         """The same with who really sent it, None: nobody asked, and its From counts."""
@@ -75,6 +77,15 @@ def read_mail(raw: bytes) -> Reading:
     return replace(reading, messages=messages, fault=None if messages else Reason.NO_EVENT)
 
 
+def read_report(raw: bytes) -> Reading:
+    """The reading of a mail to a bounce address, of which no calendar is read whatever is in it."""
+    try:
+        report = report_of(raw)
+    except Unreadable as error:
+        return Reading((), Sender(""), fault=Reason.UNREADABLE, detail=str(error))
+    return Reading((), Sender(""), report.message_id, fault=Reason.REPORT, report=report)
+
+
 def read_file(data: bytes) -> Reading:
     """The reading of a bare calendar file, which its organizer is taken to have sent."""
     sender = Sender("", is_file=True)
@@ -95,6 +106,11 @@ def read_kept(raw: bytes) -> Reading:
 def read_here(raw: bytes, now: datetime, recipients: int) -> Reading:
     """The reading in this process and without limits, of a mail that the operator plays."""
     return read_mail(raw)
+
+
+def read_report_here(raw: bytes, now: datetime) -> Reading:
+    """The same for a mail to a bounce address."""
+    return read_report(raw)
 
 
 def too_costly(detail: str) -> Reading:

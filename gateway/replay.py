@@ -24,6 +24,7 @@ from gateway.itip import apply
 from gateway.mime import parse
 from gateway.pals import Pal
 from gateway.reply import Reply
+from gateway.store_outbox import LetterRow
 from gateway.verdict import TO_OPERATOR
 from scheduler.event import Event
 from scheduler.joins import Join
@@ -144,6 +145,24 @@ def join_json(join: Join) -> dict[str, Any]:
         "at": instant_text(join.at),
         "url": join.url,
         "state": join.state.value,
+    }
+
+
+def answer_json(answer: LetterRow) -> dict[str, Any]:
+    """An answer in the outbox in the documented form; times are UTC."""
+    return {
+        "reply_id": answer.id,
+        "invite_id": answer.invite_id,
+        "uid": answer.uid,
+        "recurrence_id": instant_text(answer.recurrence_id),
+        "partstat": answer.partstat,
+        "recipient": answer.recipient,
+        "state": answer.state,
+        "created_at": instant_text(answer.created_at),
+        "settled_at": instant_text(answer.settled_at),
+        "attempts": answer.attempt,
+        "error": answer.error,
+        "note": answer.note,
     }
 
 

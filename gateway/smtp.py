@@ -2,6 +2,8 @@
 
 Rules of this file:
 - A mail is examined before anything of it is kept: who sent it, and whether it may come in at all (`admission`).
+- A bounce address takes mail with the null sender, and to itself alone. Who sent a bounce is not asked: a null sender
+  has nothing to authenticate with, and the signature in the address says that it answers a mail of ours.
 - 250 only after the commit; while the store is away 451, and the sending server keeps the mail.
 - A client that goes away in DATA does not undo a commit. How it is spoken is `inbound`'s affair.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -19,10 +22,12 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from gateway.address import Role, domain_of, normal, role_of
 from gateway.admission import Admission, Refusal
 from gateway.authentication import Arrived
+from gateway.bounces import is_bounce_address
 from gateway.domains import Domains
 from gateway.inbound import answers
 from gateway.inbound.dialogue import origin_of
 from gateway.intake import Incoming, Intake, StoreAway, fresh_id
+from gateway.returns import Returns
 from gateway.senders import Origin
 from scheduler.clock import utc_now
 
@@ -39,12 +44,14 @@ class Desk:
         intake: Intake,
         admission: Admission,
         domains: Domains,
+        returns: Returns,
         after_commit: Callable[[], None],
         max_recipients: int,
     ) -> None:
         self._intake = intake
         self._admission = admission
         self._domains = domains
+        self._returns = returns
         self._after_commit = after_commit
         self._max_recipients = max_recipients
         self._under_way: set[asyncio.Task[str]] = set()
@@ -57,15 +64,26 @@ class Desk:
         comparable = normal(address) or self._role_alone(address)
         if domain_of(comparable) not in self._domains:  # whose domains are taken is nobody else's business
             return answers.FOREIGN
-        if role_of(comparable) is None:
-            try:
-                pal = await asyncio.to_thread(self._intake.knows, comparable)
-            except StoreAway:
-                return answers.AWAY
-            if pal is None:
-                return answers.NO_PAL
+        try:
+            refusal = await asyncio.to_thread(self._refusal, comparable)
+        except StoreAway:
+            return answers.AWAY
+        if refusal is not None:
+            return refusal
+        others = [one for one in envelope.rcpt_tos if one != comparable]
+        if others and any(map(is_bounce_address, (comparable, *others))):
+            return answers.ALONE
         envelope.rcpt_tos.append(comparable)
         return answers.RECIPIENT
+
+    def _refusal(self, address: str) -> str | None:
+        """Why no mail is taken for a comparable address in a domain of ours, None when it is. Raises StoreAway."""
+        if is_bounce_address(address):
+            # Whatever the sender: Postfix asks about a recipient as double-bounce@. A mail is refused in DATA.
+            return None if self._returns.takes(address) else answers.NO_LETTER
+        if role_of(address) is None and self._intake.knows(address) is None:
+            return answers.NO_PAL
+        return None
 
     def _role_alone(self, address: str) -> str:
         """The address of `postmaster`, which is taken without a domain (RFC 5321 4.5.1), else ''."""
@@ -92,24 +110,43 @@ class Desk:
             await asyncio.wait(set(self._under_way), timeout=seconds)
 
     async def _take(self, arrived: Arrived, recipients: tuple[str, ...]) -> str:
+        if is_bounce_address(recipients[0]):
+            return await self._noted(arrived, recipients)
         for_a_pal = any(role_of(one) is None for one in recipients)
         sender = await self._admission.examine(arrived, utc_now, for_a_pal=for_a_pal)
         if isinstance(sender, Refusal):
             return sender.answer
         mail = Incoming(fresh_id("m"), arrived.raw, arrived.mail_from, recipients, arrived.origin, sender)
+        refusal = await self._written_down(mail, self._intake.take)
+        if refusal is not None:
+            return refusal
+        self._after_commit()
+        for address in mail.recipients:
+            if (role := role_of(address)) is not None:
+                log.info("mail to the operator", mail=mail.id, role=role)
+        return answers.TAKEN.format(id=mail.id)
+
+    async def _noted(self, arrived: Arrived, recipients: tuple[str, ...]) -> str:
+        """The answer to a mail to a bounce address."""
+        if arrived.mail_from:
+            log.warning(
+                "mail refused", client=arrived.origin.address, mail_from=arrived.mail_from[:200], to=recipients[0]
+            )
+            return answers.REPORTS_ONLY
+        mail = Incoming(fresh_id("m"), arrived.raw, "", recipients, arrived.origin)
+        return await self._written_down(mail, self._returns.take) or answers.NOTED.format(id=mail.id)
+
+    async def _written_down(self, mail: Incoming, take: Callable[[Incoming, datetime], object]) -> str | None:
+        """The answer when a mail could not be written down."""
         try:
-            await asyncio.to_thread(self._intake.take, mail, utc_now())
+            await asyncio.to_thread(take, mail, utc_now())
         except StoreAway as error:
             log.warning("mail deferred", mail=mail.id, cause=str(error))
             return answers.FULL if error.disk_full else answers.AWAY
         except Exception as error:
             log.exception("smtp fault", mail=mail.id, error=repr(error))
             return answers.AWAY
-        self._after_commit()
-        for address in mail.recipients:
-            if (role := role_of(address)) is not None:
-                log.info("mail to the operator", mail=mail.id, role=role)
-        return answers.TAKEN.format(id=mail.id)
+        return None
 
     async def handle_exception(self, error: Exception) -> str:
         log.error("smtp fault", error=repr(error))

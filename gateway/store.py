@@ -52,7 +52,7 @@ from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.joins import Join
 from scheduler.leases import Lease, index_waiting, is_ours, next_wake, take
 
-HEAD: Final = "0001"  # the newest migration; a test compares it with the files
+HEAD: Final = "0002"  # the newest migration; a test compares it with the files
 _START_LOCK: Final = 0x50414C31  # of processes that start at once, one writes and the others wait ("PAL1")
 
 pals = Table(
@@ -145,14 +145,19 @@ outbox = Table(
     Column("recipient", Text, nullable=False),
     Column("organizer", Text, nullable=False),  # the recipient as it is compared
     Column("raw", LargeBinary, nullable=False),
-    Column("state", String, nullable=False),  # queued, sent, superseded, failed
+    Column("state", String, nullable=False),  # queued, sent, superseded, failed, undeliverable
     Column("created_at", UtcDateTime, nullable=False),
     Column("wake_at", UtcDateTime),  # when to send; NULL: never again
     Column("attempt", Integer, nullable=False),
     Column("owner", String),
-    Column("error", Text),
+    Column("error", Text),  # what the relay said last, or the bounce
+    Column("note", Text),  # what else came to its bounce address: that it is late, or delivered
+    Column("reports", Integer, nullable=False, server_default="0"),  # mails that came to its bounce address
+    Column("settled_at", UtcDateTime),  # when it was sent, given up, or came back
+    Column("queued_at", UtcDateTime),  # when somebody let it be sent again
     Index("outbox_event", "pal_id", "uid"),
     Index("outbox_organizer", "organizer", "created_at"),
+    Index("outbox_invite", "invite_id"),
 )
 index_waiting(outbox)
 
@@ -234,6 +239,12 @@ class Letter:
     created_at: datetime
     attempt: int
     owner: str | None
+    queued_at: datetime | None = None
+
+    @property
+    def waits_since(self) -> datetime:
+        """Since when it is to be sent."""
+        return self.queued_at or self.created_at
 
 
 def migrate(engine: Engine) -> None:
@@ -645,17 +656,26 @@ def claim_letters(connection: Connection, now: datetime, owner: str, lease: time
 
 
 def settle_letter(
-    connection: Connection, letter: Letter, *, state: str, wake_at: datetime | None = None, error: str | None = None
+    connection: Connection,
+    letter: Letter,
+    *,
+    state: str,
+    wake_at: datetime | None = None,
+    error: str | None = None,
+    at: datetime | None = None,
 ) -> bool:
-    """Write what came of sending; False when it is no longer ours. One that was superseded is not tried again."""
+    """Write what came of sending, and when; False when it is no longer ours. One that was superseded is not tried
+    again, and a bounce that was faster than the relay's answer stays."""
     dropped = (outbox.c.state == "superseded") & (literal(state) == "queued")
+    bounced = outbox.c.state == "undeliverable"
     changed = connection.execute(
         update(outbox)
         .where(is_ours(outbox, letter))
         .values(
-            state=case((dropped, "superseded"), else_=state),
-            wake_at=case((dropped, null()), else_=literal(wake_at, UtcDateTime)),
-            error=error,
+            state=case((dropped | bounced, outbox.c.state), else_=state),
+            wake_at=case((dropped | bounced, null()), else_=literal(wake_at, UtcDateTime)),
+            error=case((bounced, outbox.c.error), else_=error),
+            settled_at=case((bounced, outbox.c.settled_at), else_=literal(at, UtcDateTime)),
         )
     )
     return changed.rowcount == 1

@@ -16,8 +16,9 @@ from sqlalchemy import Engine
 from gateway import store, store_calls
 from gateway.api.auth import Asking
 from gateway.api.forms import Paged, described, page, page_of, refusals, schema_of
-from gateway.replay import instant_text, join_json
+from gateway.replay import answer_json, instant_text, join_json
 from gateway.store import InviteRow
+from gateway.store_outbox import LetterRow, LetterState, answers_to
 from gateway.verdict import Verdict
 from scheduler.joins import Join, JoinState
 
@@ -87,12 +88,30 @@ class ConfirmationAnswer(BaseModel):
     mailbox: str
 
 
+class ReplyAnswer(BaseModel):
+    """An answer and what became of it: `state` since `settled_at` (null: it waits, or was replaced). Times are UTC.
+
+    `recurrence_id`: the date it is for, null for the whole event. `failed`: the relay did not take it; `undeliverable`:
+    it came back. `error`: why, in the relay's or the bounce's words; `note`: what else was reported of its delivery.
+    """
+
+    reply_id: str
+    partstat: str
+    recurrence_id: str | None
+    recipient: str
+    state: LetterState
+    created_at: str
+    settled_at: str | None
+    error: str | None
+    note: str | None
+
+
 class InviteAnswer(BaseModel):
     """What was decided on an invitation. `allowed_by`: the allowlist entry that admits its sender.
 
     `link_candidates`: what was found in which field of the event, the best first. `authentication`: how the sender came
     about, null when it was not checked. `confirmation`: what Google asks when somebody lets their mail be forwarded to
-    the PAL.
+    the PAL. `replies`: the answers that it asked for, the oldest first.
     """
 
     invite_id: str
@@ -107,6 +126,7 @@ class InviteAnswer(BaseModel):
     link_candidates: list[LinkCandidate]
     authentication: AuthenticationAnswer | None
     confirmation: ConfirmationAnswer | None
+    replies: list[ReplyAnswer]
     decided_at: str
 
 
@@ -150,7 +170,8 @@ class Lists:
         """What was decided for the account's PALs, the newest first."""
         with self._engine.connect() as connection:
             found = store.account_invites(connection, key.account, pal_id, verdict, paging.after, paging.limit)
-        return page(found, _invite)
+            answers = answers_to(connection, [invite.id for invite in found.rows])
+        return page(found, lambda invite: _invite(invite, answers.get(invite.id, [])))
 
 
 def join_shown(join: Join, heard: Sequence[tuple[str, datetime]]) -> dict[str, Any]:
@@ -161,6 +182,13 @@ def join_shown(join: Join, heard: Sequence[tuple[str, datetime]]) -> dict[str, A
     return {**order, "reason": join.reason, **call, "room_token": join.room.get("token"), "callbacks": callbacks}
 
 
-def _invite(invite: InviteRow) -> dict[str, Any]:
-    shown = {name: getattr(invite, name) for name in InviteAnswer.model_fields if name != "invite_id"}
-    return {"invite_id": invite.id, **shown, "decided_at": instant_text(invite.decided_at)}
+def _invite(invite: InviteRow, answers: Sequence[LetterRow]) -> dict[str, Any]:
+    kept = InviteAnswer.model_fields.keys() - {"invite_id", "replies"}
+    shown = {name: getattr(invite, name) for name in InviteAnswer.model_fields if name in kept}
+    replies = [_reply(one) for one in answers]
+    return {"invite_id": invite.id, **shown, "decided_at": instant_text(invite.decided_at), "replies": replies}
+
+
+def _reply(answer: LetterRow) -> dict[str, Any]:
+    told = answer_json(answer)
+    return {name: told[name] for name in ReplyAnswer.model_fields}

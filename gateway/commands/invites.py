@@ -51,10 +51,10 @@ def list_(
             typer.echo(invite_json(invite, address) if as_json else _invite_line(invite, address))
 
 
-def invite_json(invite: InviteRow, address: str) -> str:
+def invite_json(invite: InviteRow, address: str, **more: object) -> str:
     from gateway.replay import instant_text
 
-    return json.dumps({**vars(invite), "pal": address, "decided_at": instant_text(invite.decided_at)})
+    return json.dumps({**vars(invite), "pal": address, "decided_at": instant_text(invite.decided_at), **more})
 
 
 def _invite_line(invite: InviteRow, address: str) -> str:

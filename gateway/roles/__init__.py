@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from gateway.bounces import Bounces
 from gateway.config import Settings
 from scheduler.bell import Bell
 from scheduler.dispatch import Dispatcher
@@ -26,5 +27,6 @@ class Shared:
     engine: Engine
     platforms: dict[str, Platform]
     dispatcher: Dispatcher
+    bounces: Bounces
     bell: Bell  # wakes the schedulers of other processes
     wake: Callable[[], None]

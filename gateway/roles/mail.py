@@ -12,6 +12,7 @@ from gateway.intake import Intake
 from gateway.ports import CannotStart, mail_sockets
 from gateway.readers import Readers
 from gateway.resolver import Resolver
+from gateway.returns import Returns
 from gateway.roles import Shared
 from gateway.smtp import Desk
 
@@ -28,7 +29,12 @@ class MailRole:
         hold = timedelta(seconds=settings.replies.hold_seconds)
         self.intake = Intake(shared.engine, settings.desk(), hold, self._readers.read)
         self._desk = Desk(
-            self.intake, self.admission, settings.mail_domains(), shared.wake, settings.smtp.max_recipients
+            self.intake,
+            self.admission,
+            settings.mail_domains(),
+            Returns(shared.engine, shared.bounces, self._readers.read_report),
+            shared.wake,
+            settings.smtp.max_recipients,
         )
         self._edge = Edge(self._desk, settings.domain, settings.smtp, certificate)
         self._sockets = mail_sockets(settings.smtp)

@@ -31,7 +31,8 @@ class WorkRole:
     async def start(self) -> list[asyncio.Task[None]]:
         """Begin to work; the tasks that do."""
         engine, settings, owner = self._shared.engine, self._shared.settings, self._shared.dispatcher.owner
-        outbox = Outbox(engine, await self._relay(settings.relay), utc_now, owner)
+        bounces = self._shared.bounces if settings.relay.bounces else None
+        outbox = Outbox(engine, await self._relay(settings.relay), utc_now, owner, bounces)
         forwarding = Forwarding(engine, settings.callbacks.private_networks, utc_now, owner)
         self._workers = [self._shared.dispatcher, outbox, forwarding]
         self._clock.start()

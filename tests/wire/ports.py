@@ -19,6 +19,7 @@ from sqlalchemy import Engine
 from gateway import smtp, store
 from gateway.admission import Admission
 from gateway.authentication import Require
+from gateway.bounces import Bounces
 from gateway.config import PREFIX, Settings, Smtp
 from gateway.domains import Domains
 from gateway.inbound.certificate import Certificate
@@ -27,12 +28,14 @@ from gateway.inbound.edge import Edge
 from gateway.intake import Intake
 from gateway.pals import Pal, pal_id
 from gateway.resolver import DnsResolver
+from gateway.returns import Returns
 from scheduler.clock import utc_now
 from scheduler.database import connect
 
 DOMAIN = "invite.example.com"
 ANNA = f"anna@{DOMAIN}"
 BEN = f"ben@{DOMAIN}"
+BOUNCES = Bounces(b"a secret")
 MAIL = b"From: alex@acme.example\r\nSubject: hello\r\n\r\nA line.\r\n"
 
 
@@ -61,9 +64,8 @@ async def port(folder: Path, kind: Kind = Kind.SMTP, *, url: str = "", **values:
             if store.find_pal(connection, address) is None:
                 store.add_pal(connection, Pal(pal_id(address), "A PAL", address, "face-1"), utc_now())
     admission = Admission(DnsResolver(), Require.OFF)  # the port is tested here, not who sent it
-    desk = smtp.Desk(
-        Intake(engine, Settings().desk()), admission, Domains(DOMAIN), lambda: None, settings.max_recipients
-    )
+    intake, returns = Intake(engine, Settings().desk()), Returns(engine, BOUNCES)
+    desk = smtp.Desk(intake, admission, Domains(DOMAIN), returns, lambda: None, settings.max_recipients)
     certificate = None
     if settings.tls_certificate is not None and settings.tls_key is not None:
         certificate = Certificate(settings.tls_certificate, settings.tls_key)
