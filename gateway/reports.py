@@ -31,6 +31,7 @@ _MAX_LINES: Final = 60
 _STATUS_TYPES: Final = ("message/delivery-status", "message/global-delivery-status")
 _STATUS: Final = re.compile(r"(?<![\d.])[245]\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASCII)  # RFC 3463 2
 _CODED: Final = re.compile(r"(?<![\d.])(?:[45][0-5]\d[ -]|[45]\.\d{1,3}\.\d{1,3}(?![\d.]))", re.ASCII)
+_ADDRESS: Final = re.compile(r"[^\s@]+@[^\s@]+")  # alone in its line: qmail and Exim say below it what was wrong
 _TAG: Final = re.compile(r"<[a-z!/][^<>]{0,1000}>", re.IGNORECASE)
 _COPY: Final = re.compile(r"^\s*-{3}.*\b(?:copy|original|returned|undelivered|below)\b", re.IGNORECASE)
 _LATE: Final = re.compile(
@@ -204,7 +205,7 @@ def _first_words(text: str) -> tuple[str, str]:
     lines = list(_lines(text))
     coded = next((line for line in lines if _CODED.search(line)), None)
     if coded is None:
-        after = (line for before, line in pairwise(lines) if "@" in before and before.endswith(":"))
+        after = (line for before, line in pairwise(lines) if _ADDRESS.fullmatch(before))
         return "", _printable(next(after, lines[0] if lines else ""))
     code = _STATUS.search(coded)
     return code[0] if code else "", _printable(coded)
