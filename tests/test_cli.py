@@ -217,6 +217,10 @@ def test_keys(tmp_path: Path) -> None:
         (["keys", "create", "--account", "acme", "--expires", "2020-01-01T00:00:00Z"], 2, "expired already"),
         (["keys", "revoke", "k1"], 1, "There is no key k1"),
         (["joins", "list", "--state", "lost"], 2, "not a state of a join"),
+        (["outbox", "list", "--state", "gone"], 2, "'gone' is not a state of an answer; they are queued, sent, "),
+        (["outbox", "retry"], 2, "Name an answer"),
+        (["outbox", "retry", "r1", "--failed"], 2, "Name an answer"),
+        (["outbox", "retry", "r1"], 1, "There is no answer r1; see pal-gateway outbox list."),
         (["serve", "--config", "nowhere.toml"], 2, "cannot be read"),
         (["serve", "--role", "smpt"], 2, "The roles of a process are smtp, http and scheduler, not 'smpt'."),
         (["serve", "--role", "smtp,,http"], 2, "smtp, http and scheduler"),
@@ -273,7 +277,59 @@ COMMANDS = [
     "keys create",
     "keys list",
     "keys revoke",
+    "outbox list",
+    "outbox retry",
 ]
+
+
+def test_answers_that_did_not_arrive_are_listed_told_and_sent_again(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/story.db"
+    env = {"GATEWAY_STORE__URL": url}
+    for sample in ("google/01-new.eml", "google/06-series.eml"):
+        replay("--store", url, str(SAMPLES / sample))
+    engine = open_store(url)
+    with engine.begin() as connection:
+        first, second = connection.execute(text("SELECT id FROM outbox ORDER BY created_at, id")).scalars()
+        came_back = (
+            "UPDATE outbox SET state = 'undeliverable', error = :error, settled_at = '2026-03-02 09:00:00',"
+            " wake_at = NULL, attempt = 1 WHERE id = :id"
+        )
+        words = "not delivered (5.1.1): 550 5.1.1 \x1b[2J no such user"
+        connection.execute(text(came_back), {"error": words, "id": first})
+        invite = connection.execute(text("SELECT invite_id FROM outbox WHERE id = :id"), {"id": first}).scalar_one()
+    shown = words.replace("\x1b", "\N{REPLACEMENT CHARACTER}")
+
+    def states() -> dict[str, str]:
+        listed = run("outbox", "list", "--json", env=env).stdout.splitlines()
+        return {one["reply_id"]: one["state"] for one in map(json.loads, listed)}
+
+    assert states() == {first: "undeliverable", second: "queued"}
+    (line, why) = run("outbox", "list", "--state", "undeliverable", "--state", "failed", env=env).stdout.splitlines()
+    assert line.startswith(
+        f"{first}  2026-03-02 09:00 UTC  undeliverable  anna@invite.example.com ACCEPTED → alex@acme"
+    )
+    assert why == "  " + shown
+    told = run("explain", invite, env=env).stdout.splitlines()
+    assert told[-2].startswith(
+        f"Reply {first}: ACCEPTED to alex@acme.example: undeliverable since 2026-03-02 09:00 UTC"
+    )
+    assert told[-1] == "  " + shown
+    (reply,) = json.loads(run("explain", "--json", invite, env=env).stdout)["replies"]
+    assert (reply["reply_id"], reply["error"], reply["settled_at"]) == (first, words, "2026-03-02T09:00:00Z")
+
+    waits = run("outbox", "retry", second, env=env)
+    assert waits.returncode == 1
+    assert waits.stderr == f"pal-gateway: {second} is queued; only what is failed or undeliverable is sent again.\n"
+    done = run("outbox", "retry", first, env=env)
+    assert (done.returncode, done.stdout) == (0, "1 answer is sent again by the gateway that serves.\n")
+    assert states() == {first: "queued", second: "queued"}
+    none = run("outbox", "retry", "--failed", env=env)
+    assert (none.returncode, none.stdout) == (0, "0 answers are sent again by the gateway that serves.\n")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE outbox SET state = 'failed', wake_at = NULL"))
+    engine.dispose()
+    assert run("outbox", "retry", "--failed", env=env).stdout.startswith("2 answers are sent again")
+    assert set(states().values()) == {"queued"}
 
 
 def test_mails_to_the_operator_are_listed_and_shown(tmp_path: Path) -> None:

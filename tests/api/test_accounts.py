@@ -189,6 +189,11 @@ def test_joins_and_invites_of_an_account(api: httpx.Client, other: httpx.Client,
     (link,) = invites["data"][0]["link_candidates"]
     assert link.pop("url").startswith("https://meet.google.com/")
     assert link == {"field": "X-GOOGLE-CONFERENCE", "platform": "google_meet", "joinable": True, "chosen": True}
+    for one, partstat in zip(invites["data"], ("ACCEPTED", "DECLINED", "ACCEPTED"), strict=True):
+        (reply,) = one["replies"]
+        assert (reply["partstat"], reply["recipient"], reply["recurrence_id"]) == (partstat, one["sender"], None)
+        assert reply["state"] in ("queued", "sent")
+        assert (reply["error"], reply["note"]) == (None, None)
     # Of a stranger's mail nothing is looked into.
     assert invites["data"][1]["link_candidates"] == []
     assert api.get("/v2/invites?verdict=declined").json()["total_count"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -39,6 +40,23 @@ INVITE: dict[str, Any] = {
 }
 
 
+def at(hour: int) -> datetime:
+    return datetime(2026, 3, 1, hour, tzinfo=UTC)
+
+
+ANSWER: dict[str, Any] = {
+    "id": "r1",
+    "partstat": "ACCEPTED",
+    "recurrence_id": None,
+    "recipient": "alex@acme.example",
+    "state": "queued",
+    "created_at": at(8),
+    "settled_at": None,
+    "error": None,
+    "note": None,
+}
+
+
 def test_the_whole_way_is_told() -> None:
     assert story(INVITE, "anna@invite.example.com") == [
         "m1-0: accepted, for anna@invite.example.com",
@@ -69,3 +87,31 @@ def test_the_whole_way_is_told() -> None:
 )
 def test_what_is_missing_is_said(change: dict[str, Any], line: str) -> None:
     assert line in story({**INVITE, **change}, "anna@invite.example.com")
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        ({}, ["Reply r1: ACCEPTED to alex@acme.example: queued since 2026-03-01 08:00 UTC"]),
+        (
+            {
+                "state": "undeliverable",
+                "settled_at": at(9),
+                "error": "not delivered (5.1.1): 550 \x1b no",
+                "note": "delayed",
+            },
+            [
+                "Reply r1: ACCEPTED to alex@acme.example: undeliverable since 2026-03-01 09:00 UTC",
+                "  not delivered (5.1.1): 550 \N{REPLACEMENT CHARACTER} no",
+                "  delayed",
+            ],
+        ),
+        (
+            {"state": "sent", "settled_at": at(9), "recurrence_id": at(14)},
+            ["Reply r1: ACCEPTED for 2026-03-01 14:00 UTC to alex@acme.example: sent since 2026-03-01 09:00 UTC"],
+        ),
+    ],
+)
+def test_what_became_of_an_answer_is_told_last(change: dict[str, Any], lines: list[str]) -> None:
+    told = story(INVITE, "anna@invite.example.com", [{**ANSWER, **change}])
+    assert told[-len(lines) :] == lines
