@@ -6,7 +6,6 @@ Rules of this file: see `gateway.cli`; what is heavy is imported inside the comm
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,4 +95,4 @@ def _letter_line(letter: LetterRow, pal: str) -> str:
     line = (
         f"{letter.id}  {since:%Y-%m-%d %H:%M} UTC  {letter.state}  {pal} {letter.partstat}{date} → {letter.recipient}"
     )
-    return "\n  ".join(map(_printable, filter(None, (line, letter.error, letter.note))))
+    return "\n  ".join(map(printable, filter(None, (line, letter.error, letter.note))))
