@@ -89,11 +89,12 @@ class Gateway:
         owner = f"{socket.gethostname()}-{token_hex(4)}"
         dispatcher = Dispatcher(self.engine, self.platforms, self.callbacks.url, utc_now, owner, settings.scheduling())
         self._bell = Bell(self.engine, owner)
-        shared = Shared(settings, self.engine, self.platforms, dispatcher, Bounces(bounces), self._bell, self.wake)
+        self.bounces = Bounces(bounces)
+        shared = Shared(settings, self.engine, self.platforms, dispatcher, self.bounces, self._bell, self.wake)
         self.mail = MailRole(shared, resolver) if "smtp" in roles else None
         self._web = WebRole(shared, http, self.callbacks, Feeds(feeds, public)) if http is not None else None
-        self._work = WorkRole(shared) if "scheduler" in roles else None
-        if self._work is not None:
+        self.work = WorkRole(shared) if "scheduler" in roles else None
+        if self.work is not None:
             self._follow_zone_data()
 
     def close_sockets(self) -> None:
@@ -111,8 +112,8 @@ class Gateway:
             self._tasks.append(self._web.start())
         if self.mail is not None:
             await self.mail.start()
-        if self._work is not None:
-            self._tasks += await self._work.start()
+        if self.work is not None:
+            self._tasks += await self.work.start()
         self._say_ready()
 
     def _follow_zone_data(self) -> None:
@@ -135,8 +136,8 @@ class Gateway:
             self._loop.call_soon_threadsafe(self._ring)
 
     def _ring(self) -> None:
-        if self._work is not None:
-            self._work.wake()
+        if self.work is not None:
+            self.work.wake()
         self._bell.ring()
 
     async def failed(self) -> None:
@@ -149,7 +150,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Close the doors, finish what is under way, close the store."""
-        inner = [role for role in (self.mail, self._work) if role is not None]
+        inner = [role for role in (self.mail, self.work) if role is not None]
         for role in inner:
             role.take_no_more()
         # HTTP goes on meanwhile: the platform's callbacks, and the sandbox itself, are asked by what is under way.

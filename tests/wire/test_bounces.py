@@ -400,7 +400,7 @@ def test_a_reply_leaves_with_its_address_comes_back_and_is_told(tmp_path: Path, 
             await asyncio.to_thread(send, gateway, raw)
             letter = await only_letter(gateway, LetterState.SENT)
             ((address, to, _),) = relay.given
-            assert address == gateway._bounces.address(letter.id, DOMAIN)
+            assert address == gateway.bounces.address(letter.id, DOMAIN)
             assert to == "alex@acme.example"
             await asyncio.to_thread(bounce, gateway, POSTFIX, address)
             (invite,) = await invites_over_http(gateway)
@@ -429,7 +429,8 @@ def test_a_bounce_that_is_faster_than_the_relays_answer_stays(tmp_path: Path, st
             _, raw = invitation(ANNA, utc_now() + timedelta(days=1))
             await asyncio.to_thread(send, gateway, raw)
             letter = await only_letter(gateway, LetterState.UNDELIVERABLE)
-            for worker in gateway._workers:
+            assert gateway.work is not None
+            for worker in gateway.work._workers:
                 await worker.finish()  # the relay's answer has been written down, too
             assert letter_of(gateway, letter.id) == letter
             assert letter.wake_at is None
@@ -450,7 +451,7 @@ def test_relay_bounces_false_is_the_null_sender(tmp_path: Path) -> None:
             letter = await only_letter(gateway, LetterState.SENT)
             assert [address for address, *_ in relay.given] in ([""], ["<>"])
             # What left with an address before the setting was changed may still come back to it.
-            await asyncio.to_thread(bounce, gateway, RELAYED, gateway._bounces.address(letter.id, DOMAIN))
+            await asyncio.to_thread(bounce, gateway, RELAYED, gateway.bounces.address(letter.id, DOMAIN))
             assert letter_of(gateway, letter.id).note == f"delivered (2.1.5): {RELAYED.words}"
         server.close()
         await server.wait_closed()
@@ -473,7 +474,7 @@ def test_bounces_pass_where_every_sender_must_be_verified(tmp_path: Path) -> Non
                 }
                 settled = {"state": "sent", "created_at": utc_now(), "attempt": 1}
                 connection.execute(store.outbox.insert().values({**values, **more, **settled}))
-            await asyncio.to_thread(bounce, gateway, POSTFIX, gateway._bounces.address(letter, DOMAIN))
+            await asyncio.to_thread(bounce, gateway, POSTFIX, gateway.bounces.address(letter, DOMAIN))
             assert letter_of(gateway, letter).state == LetterState.UNDELIVERABLE
 
     asyncio.run(path())
