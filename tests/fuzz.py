@@ -4,7 +4,8 @@ The mutator is ours, in plain Python: it knows what a line, a header, a property
 would take years to make. An input is (seed, process, number): the same seed gives the same inputs.
 
 What must hold for every input: nothing is raised; it takes less CPU than DEADLINE; a link is its own canonical form; a
-reply has the headers that we meant. What does not is written to a folder, and becomes a row of tests/security/crashes.
+reply has the headers that we meant; what a bounce says is one printable line. What does not is written to a folder, and
+becomes a row of tests/security/crashes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from gateway.decide import Case, Desk, decide
 from gateway.mime import parse
 from gateway.pals import Pal
 from gateway.platforms import classify
-from gateway.reading import is_plain, read_mail
+from gateway.reading import is_plain, read_mail, read_report
 from gateway.reply import render
 from scheduler.event import Event
 from scheduler.joins import refill_at
@@ -276,6 +277,9 @@ class Mutator:
 
 def play(raw: bytes, known: dict[str, Event], tally: Tally) -> None:
     """From bytes to decisions, as the desk does it, and what must hold for each."""
+    if tally.inputs % 8 == 0:
+        report = read_report(raw).report  # as if it had come to a bounce address
+        assert report is None or report.line.isprintable()
     reading = read_mail(raw)
     if reading.fault is not None:
         tally.verdicts[reading.fault] += 1
