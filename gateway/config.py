@@ -232,6 +232,17 @@ class QuotaSettings(_Section):
         )
 
 
+class Retention(_Section):
+    """How many days what people wrote is kept after the last occurrence; 0: for ever."""
+
+    days: int = Field(default=30, ge=0, le=36_500)
+
+    @property
+    def span(self) -> timedelta | None:
+        """The same as a time; None: for ever."""
+        return timedelta(days=self.days) if self.days else None
+
+
 class Settings(BaseSettings):
     """All settings."""
 
@@ -260,6 +271,7 @@ class Settings(BaseSettings):
     joining: Joining = Joining()
     invitations: Invitations = Invitations()
     quotas: QuotaSettings = QuotaSettings()
+    retention: Retention = Retention()
 
     @classmethod
     def settings_customise_sources(
@@ -298,6 +310,7 @@ class Settings(BaseSettings):
             join_all_day=self.joining.all_day,
             hourly_per_organizer=self.replies.hourly_per_organizer,
             quotas=self.quotas.quotas(),
+            remembers=self.retention.span,
         )
 
     def trust(self) -> Trust:

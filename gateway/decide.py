@@ -58,6 +58,7 @@ class Desk:
     join_all_day: bool = False
     hourly_per_organizer: int = 60  # answers that one organizer is sent
     quotas: Quotas = Quotas()
+    remembers: timedelta | None = None  # how long after its last date an event is known here; None: for ever
 
 
 @dataclass(frozen=True)
@@ -320,7 +321,7 @@ def _answered(
     # What is over beside what is not is no question any more.
     current = [one for one in judged if one.reason is not Reason.ALREADY_ENDED] or judged
     first = current[0]
-    if first.reason is Reason.ALREADY_ENDED and known.answers:
+    if first.reason is Reason.ALREADY_ENDED and (known.answers or _may_be_forgotten(event, desk, now)):
         # An edit of what is over changes nothing and is not answered.
         return Decision(Verdict.IGNORED, first.reason, event=event, joins=joins, gone=gone)
     event, replies, notes = _replied(case, desk, now, known, event, current, alone=alone)
@@ -395,6 +396,11 @@ def _objection(event: Event, component: Component, desk: Desk, now: datetime) ->
     if is_first and desk.quotas.furthest and following.starts > now + desk.quotas.furthest:
         return Reason.TOO_FAR_AHEAD
     return None
+
+
+def _may_be_forgotten(event: Event, desk: Desk, now: datetime) -> bool:
+    """Whether an event was over so long ago that it may have been known here, and answered otherwise."""
+    return desk.remembers is not None and ahead(event, now - desk.remembers, desk.scheduling) is None
 
 
 def _is_too_long(component: Component, left: timedelta | None, quotas: Quotas) -> bool:

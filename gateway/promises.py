@@ -122,7 +122,7 @@ def sources(event: Event, promises: Sequence[Promise], heard: Iterable[Heard]) -
     found: list[Source | None] = [None] * len(promises)
     newest: Property | None = None
     for message in heard:
-        newest = newest or _organizer_line(message.case.message, event)
+        newest = newest or organizer_line(message.case.message, event)
         for component, block in _bound(event, message):
             for number, promise in enumerate(promises):
                 nearness = _nearness(component, promise.component)
@@ -134,7 +134,8 @@ def sources(event: Event, promises: Sequence[Promise], heard: Iterable[Heard]) -
     return found
 
 
-def _organizer_line(message: Message, event: Event) -> Property | None:
+def organizer_line(message: Message, event: Event) -> Property | None:
+    """The line of who organizes the event by now, if the message has it."""
     lines = (block.first("ORGANIZER") for block in message.events)
     return next((one for one in lines if one is not None and from_uri(one.value) == event.organizer), None)
 

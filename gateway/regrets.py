@@ -23,6 +23,7 @@ from gateway.intake import queue
 from gateway.pals import Pal
 from gateway.promises import Heard, Promise, owed, regret, sources, taken_back
 from gateway.reading import read_kept
+from gateway.store import InviteRow
 from gateway.verdict import Reason
 from scheduler.database import AWAY
 from scheduler.event import Event
@@ -74,11 +75,16 @@ def take_back(
 def _heard(connection: Connection, pal: Pal, event: Event) -> Iterator[Heard]:
     """What was said about an event, the newest first, each mail read only when it is asked for."""
     for invite, mail in store.kept_messages(connection, pal.id, event.uid, MAX_MAILS):
-        reading = read_kept(mail.raw)
-        for message in reading.messages:
-            if message.uid == event.uid:
-                sender = reading.sender
-                if sender.is_file:
-                    sender = replace(sender, address=organizer(message))
-                case = Case(message, sender, pal, event, message_id=reading.message_id, body=reading.body)
-                yield Heard(case, invite.decided_at, invite.id)
+        yield from heard_in(mail.raw, invite, pal, event)
+
+
+def heard_in(raw: bytes, invite: InviteRow, pal: Pal, event: Event) -> Iterator[Heard]:
+    """What one mail said about an event, as it was decided under this entry of the journal."""
+    reading = read_kept(raw)
+    for message in reading.messages:
+        if message.uid == event.uid:
+            sender = reading.sender
+            if sender.is_file:
+                sender = replace(sender, address=organizer(message))
+            case = Case(message, sender, pal, event, message_id=reading.message_id, body=reading.body)
+            yield Heard(case, invite.decided_at, invite.id)

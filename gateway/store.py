@@ -50,9 +50,11 @@ from gateway.reply import Reply
 from gateway.verdict import Verdict
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.joins import Join
-from scheduler.leases import Lease, index_waiting, is_ours, next_wake, take
+from scheduler.leases import Lease, index_kept, index_waiting, is_ours, next_wake, take
 
 HEAD: Final = "0002"  # the newest migration; a test compares it with the files
+# Who had no say may have copied all of a message but the organizer's address.
+HAD_NO_SAY: Final = (Verdict.REJECTED, Verdict.QUARANTINED)
 _START_LOCK: Final = 0x50414C31  # of processes that start at once, one writes and the others wait ("PAL1")
 
 pals = Table(
@@ -93,8 +95,11 @@ mails = Table(
     Column("recipients", JSON, nullable=False),
     Column("message_id", Text, nullable=False),
     Column("raw", LargeBinary, nullable=False),
+    Column("kept_until", UtcDateTime),  # until when it is needed for certain; NULL: until it came
+    Column("forgotten_at", UtcDateTime),  # here and below: when what people wrote in the row was emptied
     Index("mails_received", "received_at"),
 )
+index_kept(mails, mails.c.kept_until)
 
 invites = Table(
     "invites",
@@ -115,6 +120,7 @@ invites = Table(
     Column("inviter", Text),  # whom a new invitation is counted for, and the organisation that is in; NULL: for nobody
     Column("inviter_domain", Text),
     Column("decided_at", UtcDateTime, nullable=False),
+    Column("forgotten_at", UtcDateTime),
     Index("invites_event", "pal_id", "uid"),
     Index("invites_mail", "mail_id"),
     Index("invites_decided", "pal_id", "decided_at"),
@@ -155,11 +161,13 @@ outbox = Table(
     Column("reports", Integer, nullable=False, server_default="0"),  # mails that came to its bounce address
     Column("settled_at", UtcDateTime),  # when it was sent, given up, or came back
     Column("queued_at", UtcDateTime),  # when somebody let it be sent again
+    Column("forgotten_at", UtcDateTime),
     Index("outbox_event", "pal_id", "uid"),
     Index("outbox_organizer", "organizer", "created_at"),
     Index("outbox_invite", "invite_id"),
 )
 index_waiting(outbox)
+index_kept(outbox, outbox.c.created_at)
 
 secrets = Table(
     "secrets",
@@ -179,6 +187,8 @@ class MailRow:
     recipients: tuple[str, ...]
     message_id: str
     raw: bytes
+    kept_until: datetime | None = None
+    forgotten_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +211,7 @@ class InviteRow:
     confirmation: dict[str, str] | None = None
     inviter: str | None = None
     inviter_domain: str | None = None
+    forgotten_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -511,7 +522,9 @@ def _pal_row(row: Row[Any]) -> PalRow:
 
 def save_mail(connection: Connection, mail: MailRow) -> None:
     """Keep a mail as it came."""
-    connection.execute(insert(mails).values({**vars(mail), "recipients": list(mail.recipients)}))
+    kept_until = mail.kept_until or mail.received_at
+    values = {**vars(mail), "recipients": list(mail.recipients), "kept_until": kept_until}
+    connection.execute(insert(mails).values(values))
 
 
 def find_mails(connection: Connection, role: str | None, limit: int) -> list[MailRow]:
@@ -538,19 +551,25 @@ def save_invite(connection: Connection, invite: InviteRow) -> None:
     connection.execute(insert(invites).values(vars(invite)))
 
 
-def kept_messages(connection: Connection, pal_id: str, uid: str, limit: int) -> Iterator[tuple[InviteRow, MailRow]]:
-    """The newest mails about an event of a PAL that may have told us of it, one after the other, the newest first."""
+def kept_invites(connection: Connection, pal_id: str, uid: str, limit: int) -> list[InviteRow]:
+    """What was decided on the mails that may have told us of an event of a PAL, as far as they are kept, the newest
+    first."""
     said = (
         select(invites)
         .where(invites.c.pal_id == pal_id, invites.c.uid == uid)
-        # Who had no say may have copied all of it but the organizer's address.
-        .where(invites.c.verdict.not_in([Verdict.REJECTED, Verdict.QUARANTINED]))
+        .where(invites.c.verdict.not_in(HAD_NO_SAY), invites.c.forgotten_at.is_(None))
         .order_by(invites.c.decided_at.desc(), invites.c.id.desc())
         .limit(limit)
     )
-    for row in connection.execute(said).all():
-        mail = connection.execute(select(mails).where(mails.c.id == row.mail_id)).one()
-        yield InviteRow(**row._mapping), MailRow(**{**mail._mapping, "recipients": tuple(mail.recipients)})
+    return [InviteRow(**row._mapping) for row in connection.execute(said)]
+
+
+def kept_messages(connection: Connection, pal_id: str, uid: str, limit: int) -> Iterator[tuple[InviteRow, MailRow]]:
+    """The same with their mails, one after the other."""
+    for invite in kept_invites(connection, pal_id, uid, limit):
+        mail = load_mail(connection, invite.mail_id)
+        assert mail is not None  # noqa: S101  a foreign key
+        yield invite, mail
 
 
 def answered_as(connection: Connection, pal_id: str, uid: str, recurrence_id: datetime | None) -> list[str]:

@@ -36,7 +36,7 @@ from sqlalchemy import (
 from gateway.store import Mark, Page, page_of_rows, pals
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.joins import order_parts
-from scheduler.leases import Lease, index_waiting, is_ours, next_wake, take
+from scheduler.leases import Lease, index_kept, index_waiting, is_ours, next_wake, take
 from scheduler.store import joins
 
 KEPT_KEYS: Final = timedelta(hours=24)  # how long the same Idempotency-Key is the same request
@@ -52,10 +52,12 @@ conversations = Table(
     Column("conversation_id", Text),
     Column("answer", JSON),  # what was answered to it
     Column("created_at", UtcDateTime, nullable=False),
+    Column("forgotten_at", UtcDateTime),  # here and below: when what people wrote in the row was emptied
     Index("conversations_key", "account", "key", unique=True),
     Index("conversations_account", "account", "created_at"),
     Index("conversations_conversation", "conversation_id"),
 )
+index_kept(conversations, conversations.c.created_at)
 
 callbacks = Table(
     "callbacks",
@@ -71,9 +73,11 @@ callbacks = Table(
     Column("attempt", Integer, nullable=False),
     Column("owner", String),
     Column("error", Text),
+    Column("forgotten_at", UtcDateTime),
     Index("callbacks_join", "join_id", "received_at"),
 )
 index_waiting(callbacks)
+index_kept(callbacks, callbacks.c.received_at)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Begun:
     created_at: datetime
     conversation_id: str | None = None
     answer: Any = None
+    forgotten_at: datetime | None = None
 
 
 @dataclass(frozen=True)

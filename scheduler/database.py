@@ -3,6 +3,7 @@
 Rules of this file:
 - SQLite: WAL, synchronous=FULL (250 means committed, also when the power goes), and every transaction begins
   IMMEDIATE: the driver's default mode loses updates silently.
+- SQLite: what is deleted or emptied is written over with zeros (secure_delete), so that the file has forgotten it, too.
 - An instant is stored as UTC and comes back aware; a naive datetime is refused.
 - What others wrote is stored as `Text`: PostgreSQL takes no NUL, and neither store half of a surrogate pair.
 """
@@ -93,10 +94,29 @@ def _on_connect(connection: Any, _: ConnectionPoolEntry) -> None:
             time.sleep(0.02)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA secure_delete=ON")
 
 
 def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def empty_journal(engine: Engine) -> bool:
+    """SQLite: write the journal (WAL) back into the file and empty it, because old versions of pages stand in it; False
+    when somebody reads just now. PostgreSQL sees to it by itself."""
+    if engine.dialect.name != "sqlite":
+        return True
+    raw = engine.raw_connection()  # outside of any transaction
+    try:
+        cursor = raw.cursor()
+        cursor.execute("PRAGMA busy_timeout=0")  # who reads is not waited for
+        try:
+            busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+        return not busy
+    finally:
+        raw.close()
 
 
 # What the store says when it cannot write now; anything else is a fault of ours.

@@ -84,6 +84,7 @@ class Join:
     inviter: str | None = None  # whom it is counted for, and the organisation that is in
     inviter_domain: str | None = None
     entry: int = 0  # how often it has been in a call before: each is an order of its own to the platform
+    forgotten_at: datetime | None = None  # when what people wrote in it was emptied
 
     @property
     def order_id(self) -> str:
@@ -250,7 +251,7 @@ class _Planner:
         if any(j.state in SETTLED and (j.starts, j.url) == (one.starts, one.component.url) for j in past):
             return
         if unsent:
-            revived = replace(unsent[-1], state=JoinState.PLANNED, reason=None)
+            revived = replace(unsent[-1], state=JoinState.PLANNED, reason=None, forgotten_at=None)
             self.rows[revived.id] = self._placed(revived, one)
         else:
             self._fresh(one)

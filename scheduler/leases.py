@@ -1,7 +1,8 @@
 """Rows that wait for their instant, taken by one process at a time: joins, mails, callbacks. Shell.
 
 Rules of this file:
-- A table of such rows has `id`, `wake_at` (NULL: nothing is to be done), `attempt` and `owner`.
+- A table of such rows has `id`, `wake_at` (NULL: nothing is to be done), `attempt` and `owner`; one whose
+  rows are forgotten in time has `forgotten_at`.
 - Rows are claimed by one UPDATE with SKIP LOCKED: SQLAlchemy leaves the clause out on SQLite, where BEGIN IMMEDIATE
   does the same. What a claim writes later is fenced by owner and attempt.
 """
@@ -41,6 +42,18 @@ def index_waiting(table: Table) -> None:
     """Only rows that wait are in the index: the clock's question costs the same however many are settled."""
     waiting = table.c.wake_at.is_not(None)
     Index(f"{table.name}_wake", table.c.wake_at, sqlite_where=waiting, postgresql_where=waiting)
+
+
+def index_kept(table: Table, at: Column[Any]) -> None:
+    """Only rows that hold what people wrote, and that nothing is to be done for: what is over and not yet forgotten."""
+    kept = is_kept(table)
+    Index(f"{table.name}_kept", at, sqlite_where=kept, postgresql_where=kept)
+
+
+def is_kept(table: Table) -> ColumnElement[bool]:
+    """Of a row: whether it is at rest, and what people wrote is still in it."""
+    kept: ColumnElement[bool] = table.c.forgotten_at.is_(None)
+    return kept & table.c.wake_at.is_(None) if "wake_at" in table.c else kept
 
 
 def take(

@@ -37,7 +37,7 @@ from scheduler import leases
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.event import Event
 from scheduler.joins import LIVE, SENT, Join, JoinState, order_parts
-from scheduler.leases import Lease, index_waiting, is_ours, take
+from scheduler.leases import Lease, index_kept, index_waiting, is_ours, take
 from scheduler.request import Attendant
 from scheduler.retry import STOP_BEFORE_END, after_end
 
@@ -49,7 +49,9 @@ events = Table(
     Column("event", JSON, nullable=False),
     Column("attendant", JSON, nullable=False),  # the PAL as the joins of this event are ordered for it
     Column("refill_at", UtcDateTime),  # when its joins are to be planned further; NULL: never again
+    Column("kept_until", UtcDateTime),  # until when it is needed for certain; NULL: it has changed since that was asked
     Index("events_refill", "refill_at"),
+    Index("events_kept", "kept_until"),
 )
 
 joins = Table(
@@ -77,6 +79,7 @@ joins = Table(
     Column("entry", Integer, nullable=False),
     Column("inviter", Text),  # whom it is counted for, and the organisation that is in
     Column("inviter_domain", Text),
+    Column("forgotten_at", UtcDateTime),  # when what people wrote in it was emptied
     Index("joins_event", "pal_id", "uid"),
     Index("joins_inviter", "inviter", "state"),
     Index("joins_inviter_domain", "inviter_domain", "state"),
@@ -84,6 +87,7 @@ joins = Table(
     Index("joins_starts", "starts"),
 )
 index_waiting(joins)
+index_kept(joins, joins.c.until)
 # Who sits in which room, or is on the way there.
 _in_a_call = joins.c.state.in_([JoinState.CLAIMED, JoinState.STARTED, JoinState.JOINED])
 Index("joins_room", joins.c.pal_id, joins.c.url, sqlite_where=_in_a_call, postgresql_where=_in_a_call)
@@ -91,7 +95,7 @@ Index("joins_room", joins.c.pal_id, joins.c.url, sqlite_where=_in_a_call, postgr
 # What the plan writes; the rest of a row is the dispatcher's.
 PLANNED_COLUMNS: Final = (
     "face_id", "recurrence_id", "starts", "ends", "at", "until", "url", "name", "request", "inviter", "inviter_domain",
-    "state", "reason", "wake_at",
+    "state", "reason", "wake_at", "forgotten_at",
 )  # fmt: skip
 
 
@@ -104,7 +108,7 @@ def load_event(connection: Connection, pal_id: str, uid: str) -> Event | None:
     """What a PAL knows of a UID, its row locked until the transaction ends."""
     query = select(events.c.event).where(events.c.pal_id == pal_id, events.c.uid == uid).with_for_update()
     row = connection.execute(query).first()
-    return _event(row.event) if row is not None else None
+    return event_of(row.event) if row is not None else None
 
 
 @lru_cache(maxsize=1)
@@ -128,9 +132,10 @@ def save_event(
     """
     key = {"pal_id": attendant.pal_id, "uid": event.uid}
     values = {
-        "event": _event_codec().dump_python(event, mode="json"),
+        "event": event_as_stored(event),
         "attendant": _attendant_codec().dump_python(attendant, mode="json"),
         "refill_at": refill_at,
+        "kept_until": None,
     }
     if is_new:
         connection.execute(insert(events).values(**key, **values))
@@ -156,7 +161,7 @@ def events_to_refill(connection: Connection, now: datetime, limit: int) -> list[
         .with_for_update(skip_locked=True)
     )
     rows = connection.execute(query)
-    return [(_attendant_codec().validate_python(row.attendant), _event(row.event)) for row in rows]
+    return [(_attendant_codec().validate_python(row.attendant), event_of(row.event)) for row in rows]
 
 
 def plan_anew(connection: Connection, now: datetime, those: ColumnElement[bool] | None = None) -> int:
@@ -172,7 +177,13 @@ def _owes_joins() -> ColumnElement[bool]:
     )
 
 
-def _event(stored: Any) -> Event:
+def event_as_stored(event: Event) -> Any:
+    """An event as it stands in the column."""
+    return _event_codec().dump_python(event, mode="json")
+
+
+def event_of(stored: Any) -> Event:
+    """The event that stands in the column, its dates where today's time-zone data puts them."""
     return _event_codec().validate_python(stored).anchored()
 
 
@@ -378,6 +389,7 @@ def attended(connection: Connection, pal_id: str, since: datetime, limit: int) -
     query = (
         select(joins)
         .where(joins.c.pal_id == pal_id, joins.c.state.in_(sorted(LIVE | {JoinState.ENDED})), joins.c.until > since)
+        .where(joins.c.forgotten_at.is_(None))
         .order_by(joins.c.starts, joins.c.id)
         .limit(limit)
     )
@@ -408,7 +420,7 @@ def forget_pal(connection: Connection, pal_id: str, now: datetime) -> int:
         .where(joins.c.pal_id == pal_id, joins.c.state.in_(sorted(LIVE)))
         .values(state=JoinState.LEAVING, reason="pal-removed", wake_at=now)
     )
-    connection.execute(update(events).where(events.c.pal_id == pal_id).values(refill_at=None))
+    connection.execute(update(events).where(events.c.pal_id == pal_id).values(refill_at=None, kept_until=now))
     return planned.rowcount + running.rowcount
 
 

@@ -19,7 +19,7 @@ PURE = {
         "gateway", "address", "ics", "zone_names", "binding", "itip", "pals", "senders", "verdict", "wording", "reply",
         "mime", "decide", "promises", "platforms", "documents", "keys", "reading", "domains", "feed",
         "precheck", "lookups", "signatures", "spf", "results", "authentication", "confirmation",
-        "explain", "quotas", "bounces", "reports",
+        "explain", "quotas", "bounces", "reports", "retention",
     },
 }  # fmt: skip
 PURE_LIBRARIES = {

@@ -33,7 +33,10 @@ class CallbackAnswer(BaseModel):
 
 
 class JoinAnswer(BaseModel):
-    """Where a PAL will be, or was. Times are UTC. `room_url`, `room_token`: where people find a call that was made."""
+    """Where a PAL will be, or was. Times are UTC. `room_url`, `room_token`: where people find a call that was made.
+
+    `forgotten_at`: since then its title and its links are empty.
+    """
 
     join_id: str
     pal_id: str
@@ -50,6 +53,7 @@ class JoinAnswer(BaseModel):
     room_url: str | None
     room_token: str | None
     callbacks: list[CallbackAnswer]
+    forgotten_at: str | None
 
 
 class LinkCandidate(BaseModel):
@@ -111,7 +115,8 @@ class InviteAnswer(BaseModel):
 
     `link_candidates`: what was found in which field of the event, the best first. `authentication`: how the sender came
     about, null when it was not checked. `confirmation`: what Google asks when somebody lets their mail be forwarded to
-    the PAL. `replies`: the answers that it asked for, the oldest first.
+    the PAL. `replies`: the answers that it asked for, the oldest first. `forgotten_at`: since then all that people wrote
+    is empty.
     """
 
     invite_id: str
@@ -128,6 +133,7 @@ class InviteAnswer(BaseModel):
     confirmation: ConfirmationAnswer | None
     replies: list[ReplyAnswer]
     decided_at: str
+    forgotten_at: str | None
 
 
 class Lists:
@@ -179,14 +185,16 @@ def join_shown(join: Join, heard: Sequence[tuple[str, datetime]]) -> dict[str, A
     order = {"join_id": join.id, "pal_id": join.pal_id, "uid": join.uid, "title": join.name, **join_json(join)}
     call = {"conversation_id": join.conversation_id, "room_url": join.room.get("url")}
     callbacks = [{"event_type": event_type, "received_at": instant_text(at)} for event_type, at in heard]
-    return {**order, "reason": join.reason, **call, "room_token": join.room.get("token"), "callbacks": callbacks}
+    call |= {"room_token": join.room.get("token"), "callbacks": callbacks}
+    return {**order, "reason": join.reason, **call, "forgotten_at": instant_text(join.forgotten_at)}
 
 
 def _invite(invite: InviteRow, answers: Sequence[LetterRow]) -> dict[str, Any]:
     kept = InviteAnswer.model_fields.keys() - {"invite_id", "replies"}
     shown = {name: getattr(invite, name) for name in InviteAnswer.model_fields if name in kept}
     replies = [_reply(one) for one in answers]
-    return {"invite_id": invite.id, **shown, "decided_at": instant_text(invite.decided_at), "replies": replies}
+    instants = {name: instant_text(getattr(invite, name)) for name in ("decided_at", "forgotten_at")}
+    return {"invite_id": invite.id, **shown, **instants, "replies": replies}
 
 
 def _reply(answer: LetterRow) -> dict[str, Any]:

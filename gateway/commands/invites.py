@@ -54,12 +54,15 @@ def list_(
 def invite_json(invite: InviteRow, address: str, **more: object) -> str:
     from gateway.replay import instant_text
 
-    return json.dumps({**vars(invite), "pal": address, "decided_at": instant_text(invite.decided_at), **more})
+    instants = {name: instant_text(getattr(invite, name)) for name in ("decided_at", "forgotten_at")}
+    return json.dumps({**vars(invite), "pal": address, **instants, **more})
 
 
 def _invite_line(invite: InviteRow, address: str) -> str:
     reason = f" ({invite.reason})" if invite.reason else ""
     line = f"{invite.id}  {invite.decided_at:%Y-%m-%d %H:%M} UTC  {address}  {invite.verdict}{reason}"
+    if invite.forgotten_at is not None:
+        return f"{line}  forgotten on {invite.forgotten_at:%Y-%m-%d}"
     line += f"  from {invite.sender or 'nobody'}"
     if invite.authentication is not None:
         line += f", {'verified' if invite.authentication['auth_id'] else 'not verified'}"

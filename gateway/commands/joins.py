@@ -108,4 +108,5 @@ def _join_json(join: Join, address: str) -> str:
 
 def join_line(join: Join) -> str:
     reason = f" ({join.reason})" if join.reason else ""
-    return f"{join.id}  {join.starts:%Y-%m-%d %H:%M} UTC  {join.state}{reason}  {join.url}"
+    where = join.url if join.forgotten_at is None else f"forgotten on {join.forgotten_at:%Y-%m-%d}"
+    return f"{join.id}  {join.starts:%Y-%m-%d %H:%M} UTC  {join.state}{reason}  {where}"

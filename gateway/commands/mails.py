@@ -70,6 +70,9 @@ def _mail_line(mail: MailRow, as_json: bool) -> str:
     received = instant_text(mail.received_at)
     if as_json:
         row = {"id": mail.id, "received_at": received, "mail_from": mail.mail_from, "size": len(mail.raw)}
-        return json.dumps({**row, "recipients": list(mail.recipients), "message_id": mail.message_id})
+        more = {"recipients": list(mail.recipients), "message_id": mail.message_id}
+        return json.dumps({**row, **more, "forgotten_at": instant_text(mail.forgotten_at)})
+    if mail.forgotten_at is not None:
+        return f"{mail.id}  {received}  forgotten on {mail.forgotten_at:%Y-%m-%d}"
     sender, recipients = printable(mail.mail_from) or "<>", printable(", ".join(mail.recipients))
     return f"{mail.id}  {received}  {sender} → {recipients}  {len(mail.raw)} bytes"

@@ -7,6 +7,7 @@ import asyncio
 import structlog
 
 from gateway.config import Relay
+from gateway.forgetting import EVERY, Forgetting
 from gateway.forwarding import Forwarding
 from gateway.outbox import Outbox, Via
 from gateway.roles import Shared
@@ -24,6 +25,7 @@ class WorkRole:
         self._shared = shared
         self._clock = Clock()
         self._alarms = [self._clock.alarm(name) for name in ("joins", "replies", "callbacks")]
+        self._hourly = self._clock.alarm("forgetting", EVERY)
         self._workers: list[Dispatcher | Outbox | Forwarding] = []
         self._running: list[asyncio.Task[None]] = []
         self._sink: Sink | None = None
@@ -38,6 +40,8 @@ class WorkRole:
         self._clock.start()
         for worker, alarm in zip(self._workers, self._alarms, strict=True):
             self._running.append(asyncio.create_task(worker.run(alarm)))
+        forgetting = Forgetting(engine, settings.retention.span, settings.scheduling(), utc_now)
+        self._running.append(asyncio.create_task(forgetting.run(self._hourly)))
         self._running.append(asyncio.create_task(self._shared.bell.listen(self.wake)))
         return self._running
 

@@ -1,4 +1,7 @@
-"""Nothing is lost: what became of each answer, and what came back of it."""
+"""Nothing is lost: what became of each answer, what came back of it, and what is forgotten in time.
+
+Every new column may be empty or has a default: the release before goes on writing into this schema.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +14,7 @@ down_revision = "0001"
 
 def upgrade() -> None:
     _bounces()
+    _forgetting()
 
 
 def _bounces() -> None:
@@ -19,3 +23,21 @@ def _bounces() -> None:
     op.add_column("outbox", sa.Column("settled_at", UtcDateTime))
     op.add_column("outbox", sa.Column("queued_at", UtcDateTime))
     op.create_index("outbox_invite", "outbox", ["invite_id"])
+
+
+def _forgetting() -> None:
+    for table in ("mails", "invites", "joins", "outbox", "conversations", "callbacks"):
+        op.add_column(table, sa.Column("forgotten_at", UtcDateTime))
+    for table in ("mails", "events"):
+        op.add_column(table, sa.Column("kept_until", UtcDateTime))
+    op.create_index("events_kept", "events", ["kept_until"])
+    kept = sa.text("forgotten_at IS NULL")
+    at_rest = sa.text("forgotten_at IS NULL AND wake_at IS NULL")
+    for table, column, rows in (
+        ("mails", "kept_until", kept),
+        ("conversations", "created_at", kept),
+        ("joins", "until", at_rest),
+        ("outbox", "created_at", at_rest),
+        ("callbacks", "received_at", at_rest),
+    ):
+        op.create_index(f"{table}_kept", table, [column], sqlite_where=rows, postgresql_where=rows)
