@@ -26,7 +26,7 @@ def story(invite: Mapping[str, Any], pal: str, answers: Sequence[Mapping[str, An
     are those that it asked for (columns of the outbox), with what became of them."""
     reason = f" ({invite['reason']})" if invite["reason"] else ""
     lines = [f"{invite['id']}: {invite['verdict']}{reason}, for {pal}", *_sentences(invite)]
-    if invite["forgotten_at"] is not None:
+    if invite.get("forgotten_at") is not None:
         return [*lines, f"Who sent it and what was in it was forgotten on {invite['forgotten_at']:%Y-%m-%d}"]
     lines += [*_sender(invite["authentication"], invite["sender"]), *_allowed(invite), *_links(invite)]
     if invite["detail"]:

@@ -120,7 +120,7 @@ def load_attendance(connection: Connection, pal_id: str, uid: str) -> tuple[Atte
     """An event with the PAL as its joins are ordered, the row locked until the transaction ends."""
     query = select(events.c.attendant, events.c.event).where(events.c.pal_id == pal_id, events.c.uid == uid)
     row = connection.execute(query.with_for_update()).first()
-    return (_attendant_codec().validate_python(row.attendant), _event(row.event)) if row is not None else None
+    return (_attendant_codec().validate_python(row.attendant), event_of(row.event)) if row is not None else None
 
 
 def save_event(

@@ -115,8 +115,8 @@ class InviteAnswer(BaseModel):
 
     `link_candidates`: what was found in which field of the event, the best first. `authentication`: how the sender came
     about, null when it was not checked. `confirmation`: what Google asks when somebody lets their mail be forwarded to
-    the PAL. `replies`: the answers that it asked for, the oldest first. `forgotten_at`: since then all that people wrote
-    is empty.
+    the PAL. `replies`: the answers that it asked for, the oldest first. `forgotten_at`: since then all that people
+    wrote is empty.
     """
 
     invite_id: str
