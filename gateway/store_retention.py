@@ -35,7 +35,7 @@ from gateway.verdict import Verdict
 from scheduler.leases import is_kept
 from scheduler.store import events, joins
 
-MAX_ROWS: Final = 100  # of one transaction
+MAX_ROWS: Final = 50  # of one transaction
 MAX_BYTES: Final = 1024 * 1024  # of the mails and callbacks of one transaction, the last one excepted
 
 # What people wrote, by table: what stands there afterwards. Of events the whole row goes.
