@@ -35,13 +35,15 @@ from gateway.senders import Sender, is_same_side, may_be_answered, owns, pinned,
 from gateway.verdict import Reason, SeenLink, Verdict
 from gateway.wording import accepted, declined
 from scheduler.event import Answer, Component, Event
-from scheduler.joins import Join, Policy, ahead, plan
+from scheduler.joins import BROKEN, LIVE, Join, JoinState, Policy, ahead, plan
 
 ORPHAN: Final = "the override matches no date of the series; it counts at its own time"
 # Whose components keep their version, and lose the link that joins would be planned from.
 WITHOUT_LINK: Final = frozenset({Reason.ALL_DAY, Reason.TOO_LONG, Reason.TOO_FAR_AHEAD})
 MAX_SEEN: Final = 20  # links of one message that are kept with the decision
 MAX_SEEN_URL: Final = 2000  # characters of one of them; a Teams link has some 300
+
+CAME: Final = LIVE | {JoinState.ENDED}  # a join that is to come, or came
 
 # In place of an answer that did not go out, because ORGANIZER is not on the side of who sent the mail.
 WITHHELD: Final = "WITHHELD"
@@ -310,7 +312,7 @@ def _answered(
     if is_new:
         inviter = inviter_of(case.sender)
         event = replace(event, inviter=inviter.address, inviter_domain=inviter.domain)
-    joins = plan(event, case.joins, case.pal.attendant, now, desk.scheduling)
+    joins = plan(event, case.joins, case.pal.attendant, now, desk.scheduling, _named(judged))
     over = exceeded(case.load, desk.quotas, invitations=is_new, joins=more_joins(joins, case.joins))
     if judged and over is not None:
         return _over_quota(case, desk, now, known, judged, over, alone=alone)
@@ -347,7 +349,7 @@ def _replied(
     for one in judged:
         # An answer that did not arrive was none: the next version is answered, whatever it changes.
         lost = event.answered_under(one.component.recurrence_id) in case.unheard
-        anew = lost or _is_asked_anew(known, event, one, alone=alone)
+        anew = lost or _is_asked_anew(known, event, one, alone=alone) or _failed_before(case, one)
         differs = event.answer(one.component.recurrence_id) != one.partstat
         if case.message.method == "REQUEST" and (anew or differs):
             if _is_withheld(case):
@@ -482,6 +484,24 @@ def _is_asked_anew(known: Event, event: Event, one: _Judged, *, alone: bool) -> 
         return not before.attending or _when(before) != _when(component)
     moved = component.zone.instant(component.start) != component.recurrence_id
     return component.recurrence_id is not None and alone and moved
+
+
+def _named(judged: list[_Judged]) -> frozenset[datetime]:
+    """The original starts (UTC) of the dates that a message speaks of one by one."""
+    found = (_date(one.component) for one in judged)
+    return frozenset(date for date in found if date is not None)
+
+
+def _date(component: Component) -> datetime | None:
+    """The original start (UTC) that a component names; None for a series."""
+    is_series = component.rules or component.added
+    return component.recurrence_id or (None if is_series else component.zone.instant(component.start))
+
+
+def _failed_before(case: Case, one: _Judged) -> bool:
+    """Whether the organizer asks again for a date to which the PAL could not come."""
+    of_date = [join for join in case.joins if join.recurrence_id == _date(one.component)]
+    return any(join.state in BROKEN for join in of_date) and not any(join.state in CAME for join in of_date)
 
 
 def _when(component: Component) -> tuple[object, ...]:

@@ -1,6 +1,7 @@
 """Replies out: what waits in the outbox, through the relay, with retries. A door.
 
 Rules of this file:
+- What a join broke is told first: it is made into a mail here, because here somebody looks every few seconds.
 - Claimed and committed before it is sent, written down after; the Message-ID of an answer never changes.
 - A relay that is down keeps nothing back for good: we try for a day. A relay that refuses a mail for good is final.
 - A mail leaves with a bounce address of its own (`bounces`), so that it is known when it does not arrive, or with the
@@ -22,6 +23,8 @@ from sqlalchemy import Engine
 from gateway import store
 from gateway.address import domain_of
 from gateway.bounces import Bounces
+from gateway.decide import Desk
+from gateway.regrets import tell_of_broken
 from gateway.store import Letter
 from scheduler.worker import Worker
 
@@ -50,7 +53,13 @@ class Outbox(Worker[Letter]):
     """Sends what waits. `bounces` makes the envelope senders; None: it is the null sender."""
 
     def __init__(
-        self, engine: Engine, via: Via, now: Callable[[], datetime], owner: str, bounces: Bounces | None = None
+        self,
+        engine: Engine,
+        via: Via,
+        now: Callable[[], datetime],
+        owner: str,
+        bounces: Bounces | None = None,
+        hourly_per_organizer: int = Desk.hourly_per_organizer,
     ) -> None:
         super().__init__(MAX_UNDER_WAY)
         self._bounces = bounces
@@ -58,8 +67,10 @@ class Outbox(Worker[Letter]):
         self._via = via
         self._now = now
         self._owner = owner
+        self._hourly = hourly_per_organizer
 
     def claim(self, limit: int) -> list[Letter]:
+        tell_of_broken(self._engine, self._now(), self._hourly)
         with self._engine.begin() as connection:
             return store.claim_letters(connection, self._now(), self._owner, LEASE, limit)
 

@@ -3,6 +3,7 @@
 Rules of this file:
 - Taken back is what is still ahead or running, and would be attended: once for each answer that was given, that of the
   series and those of single dates. What is over, cancelled or declined was no promise, or is none any more.
+- An acceptance broken by a join that came to nothing is taken back for that one occurrence; the rest stays promised.
 - The REPLY is made from what the organizer wrote: the VEVENT of just this version, from the mail that brought it.
 """
 
@@ -10,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
+from typing import Final
 
 from gateway.address import from_uri, without_tag
 from gateway.binding import Links, Unbound, bind, organizer, own_attendee
@@ -22,8 +24,8 @@ from gateway.reply import Reply, block_of_date
 from gateway.verdict import Reason
 from gateway.wording import declined
 from scheduler.event import Answer, Component, Event
-from scheduler.joins import Policy, ahead
-from scheduler.occurrences import Occurrence
+from scheduler.joins import LIVE, Join, JoinState, Policy, ahead
+from scheduler.occurrences import Occurrence, expand
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,26 @@ class Promise:
     component: Component
     recurrence_id: datetime | None
     starts: datetime | None = None
+
+
+TELL_WITHIN: Final = timedelta(hours=24)  # after its end, who waited for the PAL knows it and needs no mail
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A promise that a join did not keep."""
+
+    join: Join
+    promise: Promise
+
+    @property
+    def reason(self) -> Reason:
+        """Why, as the organizer can do something about it."""
+        said = self.join.reason or ""
+        if self.join.state is JoinState.MISSED:
+            return Reason.MISSED
+        is_refused = said.startswith("platform-refused") or said == "target-not-configured"
+        return Reason.CALL_REFUSED if is_refused else Reason.CALL_UNREACHABLE
 
 
 @dataclass(frozen=True)
@@ -89,6 +111,49 @@ def promise_of(one: Occurrence) -> Promise:
     if component.recurrence_id == one.recurrence_id and not component.this_and_future:
         return Promise(component, one.recurrence_id)
     return Promise(component, one.recurrence_id, one.starts)
+
+
+def broken(event: Event, joins: Sequence[Join], now: datetime) -> Broken | None:
+    """Which promise is to be taken back because its join came to nothing and nobody was told; None: nothing is to say.
+
+    Of several dates only the last: more than one breaks at once when we were away, and one mail for an event says so.
+    """
+    untold = (one for one in joins if one.broken_at is not None and one.until > now - TELL_WITHIN)
+    for join in sorted(untold, key=lambda one: (one.starts, one.at), reverse=True):
+        promise = _promised(event, join)
+        if promise is not None and not any(_stands_in(other, join) for other in joins):
+            return Broken(join, promise)
+    return None
+
+
+def _stands_in(other: Join, join: Join) -> bool:
+    """Whether a later row has come in place of a join: the organizer asked once more."""
+    later = other.id != join.id and other.at >= join.at
+    return later and other.recurrence_id == join.recurrence_id and other.state in LIVE | {JoinState.ENDED}
+
+
+def _promised(event: Event, join: Join) -> Promise | None:
+    """What was promised for the occurrence of a join, if it still is: not cancelled, moved, or declined since."""
+    moment = timedelta(microseconds=1)
+    for one in expand(event, join.starts - moment, join.starts + moment):
+        placed = (one.recurrence_id, one.starts, one.component.url)
+        if placed != (join.recurrence_id, join.starts, join.url):
+            continue
+        own = {answer.recurrence_id: answer.partstat for answer in event.answers}.get(one.recurrence_id)
+        said = own or event.answer(one.component.recurrence_id)
+        return promise_of(one) if said not in ("DECLINED", WITHHELD) else None
+    return None
+
+
+def broken_off(event: Event, promise: Promise) -> Event:
+    """The event with one occurrence declined. Nothing else changes: what failed is not planned again by itself.
+
+    The first date of a shift has its answer in common with those that follow, which stay accepted.
+    """
+    if promise.component.this_and_future and promise.recurrence_id == promise.component.recurrence_id:
+        return event
+    others = (one for one in event.answers if one.recurrence_id != promise.recurrence_id)
+    return replace(event, answers=(*others, Answer(promise.recurrence_id, "DECLINED")))
 
 
 def _is_ahead(event: Event, component: Component, now: datetime, policy: Policy) -> bool:

@@ -2,7 +2,9 @@
 
 Rules of this file:
 - What is owed, and what is said, is decided in `promises`; how an answer is queued, in `intake`.
-- All in the caller's transaction. A fault in one event is logged and keeps back neither the others nor the removal.
+- A removal is all in the caller's transaction. What a join broke is told in one transaction for each event, so that it
+  is told once, however many processes look for it.
+- A fault in one event is logged and keeps back neither the others nor the removal.
 """
 
 from __future__ import annotations
@@ -13,16 +15,18 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 import scheduler.store
 from gateway import store
+from gateway.address import normal, without_tag
 from gateway.binding import organizer
 from gateway.decide import Case
-from gateway.intake import queue
+from gateway.intake import TOO_MANY, queue
 from gateway.pals import Pal
-from gateway.promises import Heard, Promise, owed, regret, sources, taken_back
+from gateway.promises import Broken, Heard, Promise, broken, broken_off, owed, regret, sources, taken_back
 from gateway.reading import read_kept
+from gateway.reply import Reply
 from gateway.store import InviteRow
 from gateway.verdict import Reason
 from scheduler.database import AWAY
@@ -30,6 +34,8 @@ from scheduler.event import Event
 from scheduler.joins import Policy
 
 MAX_MAILS: Final = 200  # of one event that are looked into, the newest first
+AT_ONCE: Final = 20  # events whose broken joins are told of before the outbox goes on
+AFTER: Final = timedelta(seconds=1)  # the Accepted to the series, which is to come first
 
 log = structlog.get_logger("replies")
 
@@ -62,14 +68,71 @@ def take_back(
     connection: Connection, pal: Pal, event: Event, promises: tuple[Promise, ...], reason: Reason, now: datetime
 ) -> None:
     """Tell the organizer that the PAL will not come to what it promised, and why."""
+    for reply, invite_id in _regrets(connection, pal, event, promises, reason, now):
+        queue(connection, pal, reply, invite_id, now, hold=timedelta())
+
+
+def _regrets(
+    connection: Connection, pal: Pal, event: Event, promises: tuple[Promise, ...], reason: Reason, now: datetime
+) -> Iterator[tuple[Reply, str]]:
+    """The answers that take promises back, each with the entry of the journal that it goes with."""
     found = sources(event, promises, _heard(connection, pal, event))
     for promise, source in zip(promises, found, strict=True):
         if source is None:
             log.warning("nobody told: the invitation is not kept", pal=pal.address, uid=event.uid)
             continue
         names = [*store.answered_as(connection, pal.id, event.uid, promise.recurrence_id), pal.address]
-        reply = regret(event, promise, source, reason, names, now)
-        queue(connection, pal, reply, source.heard.invite_id, now, hold=timedelta())
+        yield regret(event, promise, source, reason, names, now), source.heard.invite_id
+
+
+def tell_of_broken(engine: Engine, now: datetime, hourly: int) -> None:
+    """Tell the organizers of joins that came to nothing. `hourly`: answers that one of them is sent in an hour."""
+    with engine.begin() as connection:
+        waiting = scheduler.store.broken_events(connection, now, AT_ONCE)
+    for pal_id, uid in waiting:
+        try:
+            with engine.begin() as connection:
+                _tell_of_event(connection, pal_id, uid, now, hourly)
+        except AWAY:
+            raise
+        except Exception:
+            log.exception("nobody told of a broken promise", pal=pal_id, uid=uid)
+            with engine.begin() as connection:
+                scheduler.store.note_told(connection, pal_id, uid)
+
+
+def _tell_of_event(connection: Connection, pal_id: str, uid: str, now: datetime, hourly: int) -> None:
+    # Locked in the order of all: PAL, event, joins. Who waited here finds nothing left to tell.
+    pal = store.pal_with_id(connection, pal_id, locked=True)
+    event = scheduler.store.load_event(connection, pal_id, uid)
+    joins = scheduler.store.load_joins(connection, pal_id, uid)
+    said = broken(event, joins, now) if event is not None else None
+    if event is None or pal is None or not pal.address or said is None:
+        scheduler.store.note_told(connection, pal_id, uid)
+        return
+    waits = store.acceptance_waits(connection, pal_id, uid)
+    if waits is not None and said.promise.recurrence_id is not None:
+        # After it, or the organizer's calendar would take the series' answer for that of the date.
+        scheduler.store.note_told(connection, pal_id, uid, max(waits, now) + AFTER)
+        return
+    scheduler.store.note_told(connection, pal_id, uid)
+    if _tell(connection, pal, event, said, now, hourly):
+        scheduler.store.save_answers(connection, pal_id, broken_off(event, said.promise))
+
+
+def _tell(connection: Connection, pal: Pal, event: Event, said: Broken, now: datetime, hourly: int) -> bool:
+    """Queue the one answer; False when it cannot go out."""
+    for reply, invite_id in _regrets(connection, pal, event, (said.promise,), said.reason, now):
+        organizer_ = without_tag(normal(reply.to))
+        count = store.replies_to(connection, organizer_, now - timedelta(hours=1))
+        if count >= hourly:
+            log.warning(TOO_MANY.format(organizer=organizer_, count=count), pal=pal.address, uid=event.uid)
+            return False
+        # Once for this join, and also where a Declined was the last word before the organizer asked again.
+        reply = replace(reply, key=f"{reply.key}\n{said.join.id}", anew=True)
+        log.info("promise broken", pal=pal.address, uid=event.uid, join=said.join.id, reason=said.reason.value)
+        return queue(connection, pal, reply, invite_id, now, hold=timedelta())
+    return False
 
 
 def _heard(connection: Connection, pal: Pal, event: Event) -> Iterator[Heard]:

@@ -483,9 +483,10 @@ def find_pal(connection: Connection, address: str, *, locked: bool = False) -> P
     return _pal(row) if row is not None else None
 
 
-def pal_with_id(connection: Connection, pal_id: str) -> Pal | None:
-    """The PAL with an id, whosever it is."""
-    row = connection.execute(select(pals).where(pals.c.id == pal_id)).first()
+def pal_with_id(connection: Connection, pal_id: str, *, locked: bool = False) -> Pal | None:
+    """The PAL with an id, whosever it is; `locked`: it stays as it is until the transaction ends."""
+    query = select(pals).where(pals.c.id == pal_id)
+    row = connection.execute(query.with_for_update(read=True) if locked else query).first()
     return _pal(row) if row is not None else None
 
 
@@ -629,6 +630,13 @@ def withdraw_replies(connection: Connection, pal_id: str, uid: str, recurrence_i
     """Keep back the answers that wait for an event (None) or for one date of it: nobody waits for them any more."""
     of_date = true() if recurrence_id is None else outbox.c.recurrence_id == recurrence_id
     _withdraw(connection, pal_id, uid, of_date)
+
+
+def acceptance_waits(connection: Connection, pal_id: str, uid: str) -> datetime | None:
+    """When the Accepted to a whole event is to be sent (again), None when none waits."""
+    waiting = (outbox.c.pal_id == pal_id) & (outbox.c.uid == uid) & (outbox.c.state == "queued")
+    whole = waiting & outbox.c.recurrence_id.is_(None) & (outbox.c.partstat == "ACCEPTED")
+    return connection.execute(select(func.max(outbox.c.wake_at)).where(whole)).scalar()
 
 
 def withdraw_acceptances(connection: Connection, pal_id: str) -> None:

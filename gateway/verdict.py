@@ -48,6 +48,9 @@ class Reason(StrEnum):
     NOT_INVITED = "not-invited"
     DECLINED_FOR_US = "declined-for-us"
     PAL_REMOVED = "pal-removed"
+    MISSED = "missed"
+    CALL_REFUSED = "call-refused"
+    CALL_UNREACHABLE = "call-unreachable"
     TOO_COSTLY = "too-costly"
     ERROR = "error"
 
@@ -87,6 +90,18 @@ TO_ORGANIZER: Final = {
         "Choose a time zone by city and send the invitation again."
     ),
     Reason.PAL_REMOVED: "{pal} is not available any more and will not join.",
+    Reason.MISSED: (
+        "{pal} missed this meeting: it was over before {pal} could join. "
+        "If you meet again, choose a time to come and send the invitation again."
+    ),
+    Reason.CALL_REFUSED: (
+        "{pal} could not join this meeting: the service that brings it into calls refused. "
+        "Ask whoever runs {pal} to look into it, and send the invitation again."
+    ),
+    Reason.CALL_UNREACHABLE: (
+        "{pal} could not join this meeting: the service that brings it into calls did not answer. "
+        "If you meet again, choose a time to come and send the invitation again."
+    ),
 }
 
 # For the operator, in the log and in `explain`.

@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from scheduler import store
-from scheduler.joins import Join, JoinState, Policy, plan, refill_at
+from scheduler.joins import BROKEN, Join, JoinState, Policy, plan, refill_at
 from scheduler.platform import Answer, Platform, Refused
 from scheduler.retry import Again, after_failure
 from scheduler.targets import Seen, Started
@@ -86,9 +86,25 @@ class Dispatcher(Worker[Join]):
         elif join.state in (JoinState.STARTED, JoinState.JOINED):
             await self._look(join)
         elif self._now() >= join.until:
-            await self._settle(join, JoinState.MISSED, reason="ended-before-we-could-join")
+            await self._miss(join)
         else:
             await self._enter(join)
+
+    async def _miss(self, join: Join) -> None:
+        """The meeting is over; the PAL may have been there all the same, if the answer to an attempt was lost."""
+        found = None
+        if join.attempt > 1:
+            found = await self.platform_of(join).find(self._callback_url(join.order_id))
+        if not isinstance(found, Started):
+            await self._settle(join, JoinState.MISSED, reason="ended-before-we-could-join")
+            return
+        await self._settle(
+            join,
+            JoinState.STARTED,
+            conversation_id=found.conversation_id,
+            room=found.room,
+            wake_at=self._now(),
+        )
 
     async def order(self, join: Join) -> Answer | Refused | str:
         """Carry out a join at once that somebody waits for: claimed by us, and committed. What the platform answers,
@@ -222,7 +238,8 @@ class Dispatcher(Worker[Join]):
     async def _settle(
         self, join: Join, state: JoinState, *, wake_at: datetime | None = None, detail: str = "", **values: Any
     ) -> None:
-        ours = await asyncio.to_thread(self._write, join, state=state, wake_at=wake_at, **values)
+        broken_at = self._now() if state in BROKEN and _was_promised(join) else None
+        ours = await asyncio.to_thread(self._write, join, state=state, wake_at=wake_at, broken_at=broken_at, **values)
         again = state is JoinState.PLANNED
         waits = again or state is JoinState.LEAVING
         say = log.warning if again or state in (JoinState.FAILED, JoinState.MISSED) else log.info
@@ -241,3 +258,9 @@ class Dispatcher(Worker[Join]):
             late=round((self._now() - join.at).total_seconds(), 2),
             **{key: value for key, value in more.items() if value},
         )
+
+
+def _was_promised(join: Join) -> bool:
+    """Whether somebody counts on a join and cannot know what came of it: whoever ordered it was answered, and where it
+    was in a call before, it came."""
+    return join.uid != join.id and not join.entry

@@ -16,6 +16,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -42,7 +43,8 @@ class JoinState(StrEnum):
 
 SENT = frozenset({JoinState.CLAIMED, JoinState.STARTED, JoinState.JOINED})
 LIVE = SENT | {JoinState.PLANNED}
-SETTLED = frozenset({JoinState.ENDED, JoinState.MISSED, JoinState.FAILED})
+BROKEN = frozenset({JoinState.MISSED, JoinState.FAILED})
+SETTLED = BROKEN | {JoinState.ENDED}
 BY_HAND: Final = "cancelled-by-hand"  # the reason of a join that somebody here cancelled, not the organizer
 
 
@@ -85,6 +87,7 @@ class Join:
     inviter_domain: str | None = None
     entry: int = 0  # how often it has been in a call before: each is an order of its own to the platform
     forgotten_at: datetime | None = None  # when what people wrote in it was emptied
+    broken_at: datetime | None = None  # since when it is missed or failed with nobody told; None: nothing to tell
 
     @property
     def order_id(self) -> str:
@@ -104,11 +107,19 @@ def order_parts(order_id: str) -> tuple[str, int]:
 
 
 def plan(
-    event: Event, existing: tuple[Join, ...], attendant: Attendant, now: datetime, policy: Policy
+    event: Event,
+    existing: tuple[Join, ...],
+    attendant: Attendant,
+    now: datetime,
+    policy: Policy,
+    again: Collection[datetime] = (),
 ) -> tuple[Join, ...]:
-    """The rows to write so that the joins match the event: new ones, and existing ones that change."""
+    """The rows to write so that the joins match the event: new ones, and existing ones that change.
+
+    `again`: original starts (UTC) that the organizer asks for once more; that they failed before does not count.
+    """
     before = {join.id: join for join in existing}
-    planner = _Planner(event, existing, attendant, now, policy)
+    planner = _Planner(event, existing, attendant, now, policy, again)
     planner.run()
     return tuple(join for join in planner.rows.values() if before.get(join.id) != join)
 
@@ -147,13 +158,20 @@ class _Planner:
     """One run of `plan`: what it was given, and the rows it has written so far."""
 
     def __init__(
-        self, event: Event, existing: tuple[Join, ...], attendant: Attendant, now: datetime, policy: Policy
+        self,
+        event: Event,
+        existing: tuple[Join, ...],
+        attendant: Attendant,
+        now: datetime,
+        policy: Policy,
+        again: Collection[datetime] = (),
     ) -> None:
         self.event = event
         self.existing = existing
         self.attendant = attendant
         self.now = now
         self.policy = policy
+        self.again = again
         self.rows: dict[str, Join] = {}
 
     def run(self) -> None:
@@ -248,7 +266,8 @@ class _Planner:
         """An occurrence without a live row: left alone if it was settled, brought back if it was cancelled unsent."""
         past = [j for j in self.existing if j.recurrence_id == one.recurrence_id and j.state not in LIVE]
         unsent = [j for j in past if j.state is JoinState.CANCELLED and not j.attempt]
-        if any(j.state in SETTLED and (j.starts, j.url) == (one.starts, one.component.url) for j in past):
+        settled = SETTLED - BROKEN if one.recurrence_id in self.again else SETTLED
+        if any(j.state in settled and (j.starts, j.url) == (one.starts, one.component.url) for j in past):
             return
         if unsent:
             revived = replace(unsent[-1], state=JoinState.PLANNED, reason=None, forgotten_at=None)

@@ -28,6 +28,8 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
+    null,
     select,
     true,
     update,
@@ -80,6 +82,7 @@ joins = Table(
     Column("inviter", Text),  # whom it is counted for, and the organisation that is in
     Column("inviter_domain", Text),
     Column("forgotten_at", UtcDateTime),  # when what people wrote in it was emptied
+    Column("broken_at", UtcDateTime),  # since when it is missed or failed and nobody was told; NULL: nothing to tell
     Index("joins_event", "pal_id", "uid"),
     Index("joins_inviter", "inviter", "state"),
     Index("joins_inviter_domain", "inviter_domain", "state"),
@@ -91,6 +94,8 @@ index_kept(joins, joins.c.until)
 # Who sits in which room, or is on the way there.
 _in_a_call = joins.c.state.in_([JoinState.CLAIMED, JoinState.STARTED, JoinState.JOINED])
 Index("joins_room", joins.c.pal_id, joins.c.url, sqlite_where=_in_a_call, postgresql_where=_in_a_call)
+_is_broken = joins.c.broken_at.is_not(None)
+Index("joins_broken", joins.c.broken_at, sqlite_where=_is_broken, postgresql_where=_is_broken)
 
 # What the plan writes; the rest of a row is the dispatcher's.
 PLANNED_COLUMNS: Final = (
@@ -141,6 +146,12 @@ def save_event(
         connection.execute(insert(events).values(**key, **values))
     else:
         connection.execute(update(events).filter_by(**key).values(values))
+
+
+def save_answers(connection: Connection, pal_id: str, event: Event) -> None:
+    """Write an event that is as it was but for its answers: when it is planned further stays as it is."""
+    changed = update(events).where(events.c.pal_id == pal_id, events.c.uid == event.uid)
+    connection.execute(changed.values(event=_event_codec().dump_python(event, mode="json")))
 
 
 def change_attendant(connection: Connection, attendant: Attendant, now: datetime) -> int:
@@ -221,9 +232,16 @@ def claim(connection: Connection, now: datetime, owner: str, lease: timedelta, l
 
 
 def settle(
-    connection: Connection, claimed: Join, *, state: JoinState, wake_at: datetime | None = None, **values: Any
+    connection: Connection,
+    claimed: Join,
+    *,
+    state: JoinState,
+    wake_at: datetime | None = None,
+    broken_at: datetime | None = None,
+    **values: Any,
 ) -> bool:
-    """Write what came of a claim; False when it is no longer ours (the lease ran out, another took it).
+    """Write what came of a claim; False when it is no longer ours (the lease ran out, another took it). `broken_at`:
+    now (UTC), if it comes to nothing and whoever counts on it is to be told.
 
     A row that was dropped while we were at it stays leaving, and is looked at again at once; one that the platform
     reported on before its answer was written down keeps what was reported.
@@ -237,10 +255,25 @@ def settle(
         .values(
             state=case((changed_meanwhile, joins.c.state), else_=state),
             wake_at=case((leaving, claimed.at), (over, None), else_=wake_at),
+            broken_at=case((changed_meanwhile, null()), else_=literal(broken_at, UtcDateTime)),
             **values,
         )
     )
     return changed.rowcount == 1
+
+
+def broken_events(connection: Connection, now: datetime, limit: int) -> list[tuple[str, str]]:
+    """Up to `limit` events (PAL, UID) with joins that came to nothing and that nobody was told of, the oldest first."""
+    first = func.min(joins.c.broken_at)
+    waiting = select(joins.c.pal_id, joins.c.uid).where(joins.c.broken_at <= now)
+    query = waiting.group_by(joins.c.pal_id, joins.c.uid).order_by(first, joins.c.pal_id, joins.c.uid).limit(limit)
+    return [(row.pal_id, row.uid) for row in connection.execute(query)]
+
+
+def note_told(connection: Connection, pal_id: str, uid: str, again_at: datetime | None = None) -> None:
+    """There is nothing more to tell of an event's broken joins; or not before an instant (UTC)."""
+    marked = (joins.c.pal_id == pal_id) & (joins.c.uid == uid) & joins.c.broken_at.is_not(None)
+    connection.execute(update(joins).where(marked).values(broken_at=again_at))
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ class WorkRole:
     async def start(self) -> list[asyncio.Task[None]]:
         """Begin to work; the tasks that do."""
         engine, settings, owner = self._shared.engine, self._shared.settings, self._shared.dispatcher.owner
+        hourly = settings.replies.hourly_per_organizer
         bounces = self._shared.bounces if settings.relay.bounces else None
-        outbox = Outbox(engine, await self._relay(settings.relay), utc_now, owner, bounces)
+        outbox = Outbox(engine, await self._relay(settings.relay), utc_now, owner, bounces, hourly)
         forwarding = Forwarding(engine, settings.callbacks.private_networks, utc_now, owner)
         self._workers = [self._shared.dispatcher, outbox, forwarding]
         self._clock.start()

@@ -1,4 +1,4 @@
-"""Nothing is lost: what became of each answer, what came back of it, and what is forgotten in time.
+"""Nothing is lost: what became of each answer, what came back of it, which joins broke, and what is forgotten.
 
 Every new column may be empty or has a default: the release before goes on writing into this schema.
 """
@@ -15,6 +15,7 @@ down_revision = "0001"
 def upgrade() -> None:
     _bounces()
     _forgetting()
+    _broken_joins()
 
 
 def _bounces() -> None:
@@ -41,3 +42,9 @@ def _forgetting() -> None:
         ("callbacks", "received_at", at_rest),
     ):
         op.create_index(f"{table}_kept", table, [column], sqlite_where=rows, postgresql_where=rows)
+
+
+def _broken_joins() -> None:
+    op.add_column("joins", sa.Column("broken_at", UtcDateTime))
+    untold = sa.text("broken_at IS NOT NULL")
+    op.create_index("joins_broken", "joins", ["broken_at"], sqlite_where=untold, postgresql_where=untold)
