@@ -108,6 +108,8 @@ def _tell_of_event(connection: Connection, pal_id: str, uid: str, now: datetime,
     joins = scheduler.store.load_joins(connection, pal_id, uid)
     said = broken(event, joins, now) if event is not None else None
     if event is None or pal is None or not pal.address or said is None:
+        if any(one.broken_at is not None for one in joins):
+            log.info("nobody told: over for long, or no promise", pal=pal_id, uid=uid)
         scheduler.store.note_told(connection, pal_id, uid)
         return
     waits = store.acceptance_waits(connection, pal_id, uid)

@@ -279,6 +279,52 @@ def test_what_ended_meanwhile_is_missed_and_not_joined() -> None:
     bench(test)
 
 
+def test_who_was_there_all_the_same_has_missed_nothing() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers = ["drop"]
+        await it.dispatcher.work()
+        assert it.join().state is JoinState.PLANNED
+        it.script.verbose = {"status": "ended"}
+        # The gateway was down until the meeting was over.
+        it.now = START + timedelta(hours=1)
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().broken_at, len(it.script.posts)) == (JoinState.ENDED, None, 1)
+
+    bench(test)
+
+
+def test_an_answer_that_is_still_not_found_after_the_end_is_missed() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers = [503]
+        await it.dispatcher.work()
+        assert it.join().broken_at is None
+        it.now = START + timedelta(hours=1)
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().broken_at) == (JoinState.MISSED, it.now)
+
+    bench(test)
+
+
+def test_only_what_nobody_knows_of_is_to_be_told() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        with it.engine.begin() as connection:
+            (claimed,) = store.claim(connection, it.now, "me", LEASE, 10)
+            store.save_joins(connection, (replace(claimed, state=JoinState.LEAVING),), (claimed,))
+            # Cancelled while its request was under way.
+            assert store.settle(connection, claimed, state=JoinState.FAILED, broken_at=it.now)
+        assert (it.join().state, it.join().broken_at) == (JoinState.LEAVING, None)
+        with it.engine.begin() as connection:
+            store.add_order(connection, an_order("me"))
+        it.script.answers = [400]
+        await it.dispatcher.order(an_order("me"))
+        assert {join.broken_at for join in it.joins()} == {None}
+
+    bench(test)
+
+
 def test_a_late_join_of_a_running_meeting_is_sent() -> None:
     async def test(it: Bench) -> None:
         it.plan()
