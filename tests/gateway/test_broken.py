@@ -313,6 +313,20 @@ def test_one_date_is_asked_for_again(play: Play) -> None:
     play(test)
 
 
+def test_a_later_date_of_a_shift_is_promised_by_the_shift(play: Play) -> None:
+    async def test(it: House) -> None:
+        for lines in ((*SERIES, ZOOM), SHIFTED):
+            it.mail(*lines)
+            it.now += timedelta(minutes=1)
+        await it.said()
+        for day in (3, 4):
+            it.answers += [403]
+            await it.at("10:00", day).join()
+            assert await it.said() == [f"{DECLINED} 202603{day:02}T100000Z"]
+
+    play(test)
+
+
 def test_an_edit_of_the_series_does_not_bring_back_the_date_that_failed(play: Play) -> None:
     async def test(it: House) -> None:
         it.mail(*SERIES)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from gateway.decide import Case, Decision, Desk, decide
 from gateway.ics import read
 from gateway.pals import Pal
-from gateway.promises import Heard, owed, regret, sources
+from gateway.promises import Heard, owed, promise_of, regret, sources
 from gateway.reply import Reply
 from gateway.senders import Sender
 from gateway.verdict import Reason
@@ -54,6 +54,18 @@ class Ours:
             for promise, source in zip(promises, sources(event, promises, heard), strict=True):
                 assert source is not None
                 replies.append(regret(event, promise, source, Reason.PAL_REMOVED, [ANNA.address], NOW))
+        return replies
+
+    def miss(self, date: datetime) -> list[Reply]:
+        """The PAL could not come to what takes place at an instant (UTC): what it says to the organizers."""
+        replies = []
+        for event in self.events.values():
+            for one in expand(event, date, date + timedelta(seconds=1)):
+                promise = promise_of(one)
+                heard = [known for known in self.heard if known.case.message.uid == event.uid]
+                (source,) = sources(event, [promise], heard)
+                assert source is not None
+                replies.append(regret(event, promise, source, Reason.MISSED, [ANNA.address], NOW))
         return replies
 
     def occurrences(self, after: datetime, before: datetime) -> list[tuple[datetime, datetime]]:

@@ -121,6 +121,20 @@ def test_a_pal_that_goes_declines_only_what_it_accepted(eds: Eds, vendor: Vendor
     assert _answers(eds) == {None: "DECLINED", SECOND_MONDAY: "DECLINED"}
 
 
+def test_a_date_that_was_moved_and_missed_is_declined_alone(eds: Eds, vendor: Vendor) -> None:
+    ours = Ours()
+    _organize(eds, ours, vendor.series())
+    eds.receive(vendor.date(1))
+    _answer(eds, ours.receive(vendor.date(1)))
+    (second,) = (start for start, _ in ours.occurrences(NOW, datetime(2027, 1, 1, tzinfo=UTC)) if start.day == 10)
+
+    replies = ours.miss(second)
+    assert len(replies) == 1
+    _hear(eds, replies)
+
+    assert _answers(eds) == {None: "ACCEPTED", SECOND_MONDAY: "DECLINED"}
+
+
 def test_a_reply_brings_nobody_new(eds: Eds, vendor: Vendor) -> None:
     eds.receive(vendor.series())
     before = eds.held()
