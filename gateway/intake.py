@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from itertools import count
 from secrets import token_hex
 from typing import Final
 
@@ -123,12 +124,44 @@ class Intake:
             )
             return self._write(mail, fault, named, now)
 
+    def take_again(self, mail: Incoming, now: datetime, *, is_file: bool = False) -> list[Played] | str:
+        """Decide at an instant (UTC) on a mail that is kept aside, for the PALs that it is kept aside for, and commit:
+        what is kept becomes what was decided. A sentence when it stays aside. Raises StoreAway."""
+        try:
+            reading = read_file(mail.raw) if is_file else self._read(mail.raw, now, len(mail.recipients))
+            sender = mail.sender
+            if sender is not None and not sender.claimed:
+                sender = replace(sender, claimed=reading.sender.claimed)
+            reading = reading.sent_by(sender)
+            if reading.fault in ASIDE:
+                return f"{mail.id} stays aside: {reading.detail}."
+            return self._committed(
+                mail, reading, lambda connection: self._play_again(connection, mail, reading, now, is_file=is_file)
+            )
+        except StoreAway:
+            raise
+        except Exception as error:
+            log.exception("mail stays aside", mail=mail.id)
+            return f"{mail.id} stays aside: {type(error).__name__}: {error}."
+
     def _write(self, mail: Incoming, reading: Reading, named: Sequence[Pal] | None, now: datetime) -> list[Played]:
+        def write(connection: Connection) -> list[Played]:
+            pals = named if named is not None else self._recipients(connection, mail.recipients)
+            store.save_mail(
+                connection, store.MailRow(mail.id, now, mail.mail_from, mail.recipients, reading.message_id, mail.raw)
+            )
+            played = self._decided(connection, mail, reading, pals, now, is_file=named is not None)
+            names = (f"{mail.id}-{number}" for number in count())
+            return [self._keep(connection, mail, reading, one, next(names), now) for one in played]
+
+        return self._committed(mail, reading, write)
+
+    def _committed(self, mail: Incoming, reading: Reading, write: Callable[[Connection], list[Played]]) -> list[Played]:
+        """Write in one transaction, then say what was decided."""
         for attempt in range(TRIES):
             try:
                 with self._engine.begin() as connection:
-                    pals = named if named is not None else self._recipients(connection, mail.recipients)
-                    played = self._play(connection, mail, reading, pals, now, is_file=named is not None)
+                    played = write(connection)
                 break
             except IntegrityError as error:
                 if attempt == TRIES - 1:
@@ -139,11 +172,27 @@ class Intake:
             _say(mail, reading, one)
         return played
 
+    def _play_again(
+        self, connection: Connection, mail: Incoming, reading: Reading, now: datetime, *, is_file: bool
+    ) -> list[Played]:
+        aside = {one.pal_id: one.id for one in store.set_aside(connection, mail.id, locked=True)}
+        found = (store.pal_with_id(connection, pal_id, locked=True) for pal_id in aside)
+        pals = [pal for pal in found if pal is not None and pal.address]
+        played = self._decided(connection, mail, reading, pals, now, is_file=is_file)
+        own = {one.pal.id: aside[one.pal.id] for one in played}
+        store.remove_invites(connection, own.values())
+        store.name_mail(connection, mail.id, reading.message_id)
+        taken = {*aside.values(), *store.invite_ids(connection, mail.id)}
+        free = (name for number in count() if (name := f"{mail.id}-{number}") not in taken)
+        return [
+            self._keep(connection, mail, reading, one, own.pop(one.pal.id, "") or next(free), now) for one in played
+        ]
+
     def _recipients(self, connection: Connection, addresses: Iterable[str]) -> list[Pal]:
         found = (store.find_pal(connection, without_tag(address), locked=True) for address in addresses)
         return list({pal.id: pal for pal in found if pal is not None}.values())
 
-    def _play(
+    def _decided(
         self,
         connection: Connection,
         mail: Incoming,
@@ -153,21 +202,16 @@ class Intake:
         *,
         is_file: bool,
     ) -> list[Played]:
-        store.save_mail(
-            connection, store.MailRow(mail.id, now, mail.mail_from, mail.recipients, reading.message_id, mail.raw)
-        )
-        played = []
+        """Decide on every message for every PAL; events and joins are written, decisions and replies not yet."""
         if reading.fault is not None:
             verdict = Verdict.QUARANTINED if reading.fault in ASIDE else Verdict.IGNORED
             decision = Decision(verdict, reading.fault, detail=reading.detail)
-            played = [Played(pal, None, decision) for pal in pals]
-        for message in reading.messages:
-            for pal in _addressed(message, pals) if is_file else pals:
-                played.append(Played(pal, message.uid, self._one(connection, mail, reading, message, pal, now)))
-        for number, one in enumerate(played):
-            played[number] = self._within_rate(connection, one, now)
-            self._keep(connection, mail, reading, played[number], number, now)
-        return played
+            return [Played(pal, None, decision) for pal in pals]
+        return [
+            Played(pal, message.uid, self._one(connection, mail, reading, message, pal, now))
+            for message in reading.messages
+            for pal in (_addressed(message, pals) if is_file else pals)
+        ]
 
     def _within_rate(self, connection: Connection, one: Played, now: datetime) -> Played:
         """Without the answers that would be too many for one organizer: somebody may be using us to write to them."""
@@ -219,11 +263,12 @@ class Intake:
         return load_of(connection, pal.id, inviter, self._desk.quotas, now, is_new=is_new)
 
     def _keep(
-        self, connection: Connection, mail: Incoming, reading: Reading, one: Played, number: int, now: datetime
-    ) -> None:
+        self, connection: Connection, mail: Incoming, reading: Reading, one: Played, invite_id: str, now: datetime
+    ) -> Played:
+        """Write a decision down, and its replies as far as they go out."""
+        one = self._within_rate(connection, one, now)
         decision = one.decision
         counted = decision.event if decision.is_counted else None
-        invite_id = f"{mail.id}-{number}"
         store.save_invite(
             connection,
             store.InviteRow(
@@ -249,6 +294,7 @@ class Intake:
             store.withdraw_replies(connection, one.pal.id, one.uid or "", date)
         for reply in decision.replies:
             queue(connection, one.pal, reply, invite_id, now, self._hold)
+        return one
 
 
 def queue(connection: Connection, pal: Pal, reply: Reply, invite_id: str, now: datetime, hold: timedelta) -> bool:

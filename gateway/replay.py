@@ -101,7 +101,7 @@ def play(
     else:
         played = intake.take(Incoming(fresh_id("m"), data, "", _recipients(data, pals)), now)
     with engine.connect() as connection:
-        return [_show(connection, str(path), one, now + within) for one in played]
+        return [shown(connection, str(path), one, now + within) for one in played]
 
 
 def _recipients(data: bytes, pals: Sequence[Pal]) -> tuple[str, ...]:
@@ -114,7 +114,8 @@ def _recipients(data: bytes, pals: Sequence[Pal]) -> tuple[str, ...]:
     return found or tuple(pal.address for pal in pals)
 
 
-def _show(connection: Connection, file: str, one: Played, before: datetime) -> Shown:
+def shown(connection: Connection, file: str, one: Played, before: datetime) -> Shown:
+    """What was decided, with the joins that begin before an instant (UTC) and the replies as they are written."""
     joins: tuple[Join, ...] = ()
     if one.uid is not None:
         found = scheduler.store.load_joins(connection, one.pal.id, one.uid)

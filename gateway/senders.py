@@ -9,6 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -100,7 +101,23 @@ class Sender:
             "from": self.claimed,
             "rule": self.rule or None,
             "chain": [asdict(step) for step in self.chain],
+            "reply_to": self.reply_to,
+            "signers": list(self.signers),
         }
+
+    @classmethod
+    def kept(cls, found: Mapping[str, Any]) -> Sender:
+        """The sender of a mail that was checked, from what `as_json` kept of it; what is missing speaks for nobody."""
+        return cls(
+            address=found.get("auth_id") or "",
+            verified=bool(found.get("auth_id")),
+            checked=True,
+            claimed=found.get("from") or "",
+            rule=found.get("rule") or "",
+            reply_to=found.get("reply_to") or "",
+            signers=tuple(found.get("signers") or ()),
+            chain=tuple(Step(**step) for step in found.get("chain") or ()),
+        )
 
 
 def taken_at_its_word(sender: Sender) -> Sender:

@@ -528,6 +528,11 @@ def save_mail(connection: Connection, mail: MailRow) -> None:
     connection.execute(insert(mails).values(values))
 
 
+def name_mail(connection: Connection, mail_id: str, message_id: str) -> None:
+    """Write down the Message-ID of a mail that could not be read when it came."""
+    connection.execute(update(mails).where(mails.c.id == mail_id).values(message_id=message_id))
+
+
 def find_mails(connection: Connection, role: str | None, limit: int) -> list[MailRow]:
     """The newest mails; with a role only those to it (`postmaster`), with a tag or without."""
     query = select(mails).order_by(mails.c.received_at.desc(), mails.c.id).limit(limit)
@@ -550,6 +555,42 @@ def _mail(row: Row[Any]) -> MailRow:
 def save_invite(connection: Connection, invite: InviteRow) -> None:
     """Keep what was decided on it."""
     connection.execute(insert(invites).values(vars(invite)))
+
+
+def invite_ids(connection: Connection, mail_id: str) -> list[str]:
+    """The ids of the decisions on a mail."""
+    return list(connection.execute(select(invites.c.id).where(invites.c.mail_id == mail_id)).scalars())
+
+
+def mails_aside(connection: Connection) -> list[str]:
+    """The mails that are kept aside for some PAL, the oldest first."""
+    query = (
+        select(mails.c.id)
+        .where(mails.c.id.in_(select(invites.c.mail_id).where(invites.c.verdict == Verdict.QUARANTINED)))
+        .order_by(mails.c.received_at, mails.c.id)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def set_aside(connection: Connection, mail_id: str, *, locked: bool = False) -> list[InviteRow]:
+    """For whom a mail is kept aside; `locked`: until the transaction ends."""
+    query = select(invites).where(invites.c.mail_id == mail_id, invites.c.verdict == Verdict.QUARANTINED)
+    query = query.order_by(invites.c.id)
+    return [InviteRow(**row._mapping) for row in connection.execute(query.with_for_update() if locked else query)]
+
+
+def remove_invites(connection: Connection, ids: Collection[str]) -> None:
+    """Forget decisions, which nothing was answered on."""
+    connection.execute(delete(invites).where(invites.c.id.in_(ids)))
+
+
+def drop_aside(connection: Connection, mail_id: str) -> int:
+    """Forget that a mail is kept aside, and the mail, unless something else was decided on it; for how many PALs."""
+    aside = (invites.c.mail_id == mail_id) & (invites.c.verdict == Verdict.QUARANTINED)
+    dropped = connection.execute(delete(invites).where(aside)).rowcount
+    if dropped and not invite_ids(connection, mail_id):
+        connection.execute(delete(mails).where(mails.c.id == mail_id))
+    return dropped
 
 
 def kept_invites(connection: Connection, pal_id: str, uid: str, limit: int) -> list[InviteRow]:

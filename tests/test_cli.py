@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,20 +14,10 @@ from sqlalchemy import create_engine, text
 from gateway import store
 from gateway.app import open_store
 from scheduler.clock import utc_now
+from tests.commands.words import run
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 NOW = "2026-03-01T08:00:00Z"
-
-
-def run(*words: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *words],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(SAMPLES.parent), **(env or {})},
-        check=False,
-    )
 
 
 def replay(*words: str) -> list[dict[str, object]]:
@@ -274,6 +262,10 @@ COMMANDS = [
     "joins retry",
     "mails list",
     "mails show",
+    "quarantine list",
+    "quarantine show",
+    "quarantine replay",
+    "quarantine drop",
     "keys create",
     "keys list",
     "keys revoke",

@@ -76,12 +76,15 @@ class StepAnswer(BaseModel):
 
 
 class AuthenticationAnswer(BaseModel):
-    """Who somebody vouches for as the sender, null for nobody; the From header; and how it came about."""
+    """Who somebody vouches for as the sender, null for nobody; the From header; and how it came about. `reply_to` is
+    covered by a good signature, `signers` made one; older decisions lack the two."""
 
     auth_id: str | None
     from_: str = Field(alias="from")
     rule: str | None
     chain: list[StepAnswer]
+    reply_to: str = ""
+    signers: list[str] = []
 
 
 class ConfirmationAnswer(BaseModel):

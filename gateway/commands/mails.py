@@ -59,9 +59,13 @@ def show(
     if mail is None:
         fail(f"There is no mail {mail_id}; see pal-gateway mails list.", 1)
     typer.echo(_mail_line(mail, False))
+    typer.echo("\n".join(header_lines(mail)))
+
+
+def header_lines(mail: MailRow) -> list[str]:
+    """The header of a mail for a terminal."""
     header = mail.raw.partition(b"\r\n\r\n")[0]
-    for line in header.decode("utf-8", "replace").split("\r\n"):
-        typer.echo("  " + printable(line))
+    return ["  " + printable(line) for line in header.decode("utf-8", "replace").split("\r\n")]
 
 
 def _mail_line(mail: MailRow, as_json: bool) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +16,7 @@ from scheduler.clock import utc_now
 from scheduler.joins import BY_HAND, Join
 from tests.api.conftest import Running
 from tests.api.test_planned_joins import invited, joins, until
+from tests.commands.words import run
 from tests.wire.test_main_path import send
 
 
@@ -48,10 +47,7 @@ def only(served: Running, pal_id: str) -> Join:
 
 
 def command(served: Running, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "GATEWAY_STORE__URL": served.gateway.settings.store.url}
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *words], capture_output=True, text=True, env=env, check=False
-    )
+    return run(*words, env={"GATEWAY_STORE__URL": served.gateway.settings.store.url})
 
 
 def test_one_in_a_call_leaves_it_and_is_sent_again_by_command(served: Running, api: httpx.Client, name: str) -> None:
