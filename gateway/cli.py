@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import invites, joins, keys, mails, outbox, pals, quarantine
+from gateway.commands import db, invites, joins, keys, mails, outbox, pals, quarantine
 from gateway.commands.common import ConfigOption, JsonOption, fail, instant, opened, opening_store, settings_of
 from gateway.commands.invites import invite_json
 from gateway.commands.pals import new_pal
@@ -46,6 +46,7 @@ app.add_typer(invites.app, name="invites")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(keys.app, name="keys")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(db.app, name="db")
 
 
 def main() -> None:

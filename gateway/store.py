@@ -269,12 +269,12 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", "gateway:migrations")
     with engine.begin() as connection:
-        _alone(connection)
+        alone(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
-def _alone(connection: Connection) -> None:
+def alone(connection: Connection) -> None:
     """Let no other process that starts go on before this transaction ends; SQLite has one writer anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _START_LOCK})
@@ -282,10 +282,21 @@ def _alone(connection: Connection) -> None:
 
 def _at_head(engine: Engine) -> bool:
     with engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return False
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        return found == HEAD
+        return schema_of(connection) == HEAD
+
+
+def schema_of(connection: Connection) -> str:
+    """The migration that a store is at; '' for one without a schema."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+def not_at_head(schema: str) -> str:
+    """What is to be said of a store at another migration than ours, with the mend."""
+    if schema > HEAD:
+        return f"The store is of a newer release (schema {schema}, this one knows {HEAD}); install that release"
+    return f"The store has schema {schema or '(none)'}, this release needs {HEAD}; run pal-gateway db upgrade"
 
 
 def create_throwaway(engine: Engine) -> None:
@@ -767,7 +778,7 @@ def next_letter(connection: Connection) -> datetime | None:
 
 def remember(connection: Connection, name: str, value: bytes) -> bytes | None:
     """Keep a value of this installation; what it was before, None when there was none."""
-    _alone(connection)
+    alone(connection)
     known = connection.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar()
     if known is None:
         connection.execute(insert(secrets).values(name=name, value=value))
@@ -784,7 +795,7 @@ def follow_zone_data(connection: Connection, version: str, now: datetime) -> int
 
 def secret(connection: Connection, name: str, fresh: bytes) -> bytes:
     """A secret of this installation, `fresh` if it had none yet."""
-    _alone(connection)
+    alone(connection)
     known = connection.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar()
     if known is not None:
         return bytes(known)

@@ -83,6 +83,16 @@ def connect(url: str) -> Engine:
     return engine
 
 
+def reading(url: str) -> Engine:
+    """An engine whose transactions see the store as it was at their first question, and hold up no writer."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, isolation_level="REPEATABLE READ")
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None})
+    # Not IMMEDIATE: with WAL who only reads and who writes do not wait for each other.
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return engine
+
+
 def _on_connect(connection: Any, _: ConnectionPoolEntry) -> None:
     for attempt in range(_WAL_TRIES):
         try:
