@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from secrets import token_bytes, token_hex
@@ -30,6 +29,7 @@ from gateway.roles import Shared
 from gateway.roles.mail import MailRole
 from gateway.roles.web import Server, WebRole
 from gateway.roles.work import WorkRole
+from gateway.threads import Threads
 from gateway.web import Callbacks
 from scheduler.bell import Bell
 from scheduler.clock import utc_now
@@ -42,8 +42,9 @@ from scheduler.zone_data import iana_version
 
 __all__ = ["CannotStart", "Gateway", "Server", "open_store", "run", "serve", "until_stopped"]
 
-MAX_THREADS: Final = 64  # mails and requests that wait for a reader or the store
-STOP_WITHIN: Final = 10.0  # seconds for requests that are under way
+INNER_SHARE: Final = 0.7  # of the time for a stop: for mails and joins under way; then come HTTP and the store
+STOPS: Final = (signal.SIGINT, signal.SIGTERM)
+OVERTIME: Final = 1.0  # seconds after which a stop that hangs is no stop any more
 
 log = structlog.get_logger("gateway")
 
@@ -63,6 +64,7 @@ class Gateway:
     def __init__(self, settings: Settings, resolver: Resolver | None = None) -> None:
         self.settings = settings
         self._tasks: list[asyncio.Task[None]] = []
+        self._threads = Threads()
         self._loop: asyncio.AbstractEventLoop | None = None
         with ExitStack() as undone:  # what is open already when something cannot be
             self.engine = open_store(settings.store.url)
@@ -107,7 +109,7 @@ class Gateway:
         """Open the doors and begin to work."""
         self._loop = asyncio.get_running_loop()
         # A mail that is slow to read has a thread to wait in and takes none from the others.
-        self._loop.set_default_executor(ThreadPoolExecutor(MAX_THREADS))
+        self._loop.set_default_executor(self._threads)
         if self._web is not None:
             self._tasks.append(self._web.start())
         if self.mail is not None:
@@ -149,18 +151,21 @@ class Gateway:
             task.result()
 
     async def stop(self) -> None:
-        """Close the doors, finish what is under way, close the store."""
+        """Take nothing new, finish what is under way, close the store; within the seconds of the setting."""
+        now = asyncio.get_running_loop().time
+        end = now() + self.settings.stop_seconds
         inner = [role for role in (self.mail, self.work) if role is not None]
         for role in inner:
             role.take_no_more()
         # HTTP goes on meanwhile: the platform's callbacks, and the sandbox itself, are asked by what is under way.
-        await asyncio.gather(*(role.finish(STOP_WITHIN / 2) for role in inner))
+        await asyncio.gather(*(role.finish((end - now()) * INNER_SHARE) for role in inner))
         if self._web is not None:
-            await self._web.finish(STOP_WITHIN / 2)
+            await self._web.finish((end - now()) / 2)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._bell.finish()
         for platform in self.platforms.values():
             await platform.close()
+        await self._threads.finish(end - now())
         self.engine.dispose()
         log.info("gateway stopped")
 
@@ -187,12 +192,26 @@ def _platforms(settings: Settings, sandbox: str) -> dict[str, Platform]:
 async def run(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
     gateway = Gateway(settings)
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = heeded(settings.stop_seconds)
     await gateway.start()
     await until_stopped(gateway, stopped)
+
+
+def heeded(seconds: float) -> asyncio.Event:
+    """Set at the first SIGINT or SIGTERM. A second one ends the process at once, and so does a stop that hangs."""
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def stop() -> None:
+        for number in STOPS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        # The kernel's timer: a thread that waits for the store keeps neither us nor the interpreter's end waiting.
+        signal.setitimer(signal.ITIMER_REAL, seconds + OVERTIME)
+        stopped.set()
+
+    for number in STOPS:
+        loop.add_signal_handler(number, stop)
+    return stopped
 
 
 async def until_stopped(gateway: Gateway, stopped: asyncio.Event) -> None:

@@ -258,6 +258,7 @@ class Settings(BaseSettings):
     domains: dict[Account, Domain] = Field(default_factory=dict)  # the accounts that bring their own
     log: str = Field(default="people", pattern="^(people|json)$")
     roles: Roles = ROLES
+    stop_seconds: float = Field(default=10, gt=0, le=600)
     store: Store = Store()
     smtp: Smtp = Smtp()
     reading: Reading = Reading()

@@ -6,7 +6,6 @@ Rules of this file: everything is real (SMTP, the store, HTTP to the sandbox pla
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from email import message_from_bytes
@@ -23,7 +22,7 @@ from sqlalchemy.exc import IntegrityError
 
 import scheduler.store
 from gateway import store
-from gateway.app import CannotStart, Gateway, until_stopped
+from gateway.app import CannotStart, Gateway, heeded, until_stopped
 from gateway.config import ROLES, Settings
 from gateway.logs import configure
 from gateway.pals import DEFAULT_ACCOUNT, Pal, pal_id
@@ -46,9 +45,7 @@ async def _demo(settings: Settings, stay: bool) -> int:
     )
     pal = _demo_pal(gateway)
     await gateway.start()
-    stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    stopped = heeded(settings.stop_seconds)
     joined = await _in_time(gateway, _show(gateway, pal))
     if not joined:
         print("The PAL was not joined in time; the lines above say why.")

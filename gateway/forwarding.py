@@ -43,6 +43,11 @@ class Forwarding(Worker[Callback]):
         with self._engine.begin() as connection:
             return store_calls.claim_callbacks(connection, self._now(), self._owner, LEASE, limit)
 
+    def give_back(self, items: Sequence[Callback]) -> None:
+        # Also one that may have left: who gets it twice sees one Webhook-Id.
+        with self._engine.begin() as connection:
+            store_calls.give_back_callbacks(connection, items, self._now())
+
     def next_due(self) -> datetime | None:
         with self._engine.connect() as connection:
             return store_calls.next_callback(connection)

@@ -11,7 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -73,6 +73,11 @@ class Outbox(Worker[Letter]):
         tell_of_broken(self._engine, self._now(), self._hourly)
         with self._engine.begin() as connection:
             return store.claim_letters(connection, self._now(), self._owner, LEASE, limit)
+
+    def give_back(self, items: Sequence[Letter]) -> None:
+        # Also one that may have left: nobody can look, and who gets it twice sees one Message-ID.
+        with self._engine.begin() as connection:
+            store.give_back_letters(connection, items, self._now())
 
     def next_due(self) -> datetime | None:
         with self._engine.connect() as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -16,18 +17,23 @@ class Sink:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._server: asyncio.Server | None = None
+        self._talks: set[_Talk] = set()
 
     async def open(self) -> int:
         """Listen on a free port of this machine; its number."""
         local = listen("127.0.0.1", 0)
-        make = lambda: SMTP(self, ident="PAL gateway sink", hostname="localhost")  # noqa: E731
-        self._server = await asyncio.get_running_loop().create_server(make, sock=local)
+        self._server = await asyncio.get_running_loop().create_server(lambda: _Talk(self, self._talks), sock=local)
         return int(local.getsockname()[1])
 
-    def close(self) -> None:
-        """Listen no more."""
+    async def close(self) -> None:
+        """Listen no more, and part from who is still connected."""
         if self._server is not None:
             self._server.close()
+        await asyncio.sleep(0)  # who was let in a moment ago
+        while self._talks:
+            for talk in self._talks:
+                talk.transport.abort()
+            await asyncio.sleep(0)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         content = envelope.content if isinstance(envelope.content, bytes) else b""
@@ -38,6 +44,26 @@ class Sink:
     def _write(self, name: str, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / name).write_bytes(content)
+
+
+class _Talk(SMTP):
+    """A connection, which stands among the others until it is over."""
+
+    transport: Any  # aiosmtpd's, as long as a client is there
+
+    def __init__(self, sink: Sink, talks: set[_Talk]) -> None:
+        super().__init__(sink, ident="PAL gateway sink", hostname="localhost")
+        self._talks = talks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: it is open."""
+        super().connection_made(transport)
+        self._talks.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """asyncio: it is over."""
+        super().connection_lost(error)
+        self._talks.discard(self)
 
 
 def _name(content: bytes) -> str:

@@ -7,7 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
@@ -50,7 +50,7 @@ from gateway.reply import Reply
 from gateway.verdict import Verdict
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.joins import Join
-from scheduler.leases import Lease, index_kept, index_waiting, is_ours, next_wake, take
+from scheduler.leases import Lease, give_back, index_kept, index_waiting, is_ours, next_wake, take
 
 HEAD: Final = "0002"  # the newest migration; a test compares it with the files
 # Who had no say may have copied all of a message but the organizer's address.
@@ -732,6 +732,11 @@ def claim_letters(connection: Connection, now: datetime, owner: str, lease: time
     """Take up to `limit` mails that are to be sent; they are ours until now + lease."""
     columns = [outbox.c[name] for name in Letter.__dataclass_fields__]
     return [Letter(**row._mapping) for row in take(connection, outbox, Lease(now, owner, lease, limit), columns)]
+
+
+def give_back_letters(connection: Connection, letters: Iterable[Letter], now: datetime) -> None:
+    """Let anybody send mails at once that we claimed."""
+    give_back(connection, outbox, letters, now)
 
 
 def settle_letter(

@@ -36,7 +36,7 @@ from sqlalchemy import (
 from gateway.store import Mark, Page, page_of_rows, pals
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.joins import order_parts
-from scheduler.leases import Lease, index_kept, index_waiting, is_ours, next_wake, take
+from scheduler.leases import Lease, give_back, index_kept, index_waiting, is_ours, next_wake, take
 from scheduler.store import joins
 
 KEPT_KEYS: Final = timedelta(hours=24)  # how long the same Idempotency-Key is the same request
@@ -234,6 +234,11 @@ def claim_callbacks(connection: Connection, now: datetime, owner: str, lease: ti
     """Take up to `limit` callbacks that are to be passed on; they are ours until now + lease."""
     columns = [callbacks.c[name] for name in Callback.__dataclass_fields__]
     return [Callback(**row._mapping) for row in take(connection, callbacks, Lease(now, owner, lease, limit), columns)]
+
+
+def give_back_callbacks(connection: Connection, claimed: Iterable[Callback], now: datetime) -> None:
+    """Let anybody pass callbacks on at once that we claimed."""
+    give_back(connection, callbacks, claimed, now)
 
 
 def settle_callback(

@@ -9,7 +9,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import random
 from typing import Any, Final
@@ -65,6 +65,7 @@ class Dispatcher(Worker[Join]):
         self._owner = owner
         self._policy = policy
         self._jitter = jitter
+        self._sent_now: set[str] = set()  # joins whose order may be on its way, or is and has not been written down
         self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def claim(self, limit: int) -> list[Join]:
@@ -73,6 +74,14 @@ class Dispatcher(Worker[Join]):
             while plan_further(connection, now, self._policy, REFILLS) == REFILLS:
                 pass
             return store.claim(connection, now, self._owner, LEASE, limit)
+
+    def give_back(self, items: Sequence[Join]) -> None:
+        with self._engine.begin() as connection:
+            store.give_back(connection, items, self._now())
+
+    def has_left(self, item: Join) -> bool:
+        # Who takes it over at once would look for the call before the platform shows it.
+        return item.id in self._sent_now
 
     def next_due(self) -> datetime | None:
         with self._engine.begin() as connection:
@@ -151,7 +160,17 @@ class Dispatcher(Worker[Join]):
         platform, callback_url = self.platform_of(join), self._callback_url(join.order_id)
         # A second attempt may follow one whose answer was lost.
         found = await platform.find(callback_url) if join.attempt > 1 else None
-        sent = found if found is not None else await platform.start(join, callback_url)
+        if found is not None:
+            return await self._sent(join, found, is_final=is_final)
+        self._sent_now.add(join.id)
+        try:
+            return await self._sent(join, await platform.start(join, callback_url), is_final=is_final)
+        finally:
+            self._sent_now.discard(join.id)
+
+    async def _sent(
+        self, join: Join, sent: Started | tuple[Started, Answer] | Refused, *, is_final: bool
+    ) -> Answer | Refused | None:
         if isinstance(sent, Refused):
             await (self._take_back if is_final else self._refused)(join, sent)
             return sent

@@ -9,7 +9,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -70,6 +70,13 @@ def take(
     taken = update(table).where(table.c.id.in_(due)).returning(*columns)
     ours = {"owner": lease.owner, "attempt": table.c.attempt + 1, "wake_at": lease.now + lease.length}
     return connection.execute(taken.values(**ours, **values)).all()
+
+
+def give_back(connection: Connection, table: Table, claimed: Iterable[Claimed], now: datetime, **values: Any) -> None:
+    """Let anybody take rows at once that are claimed by us; those that are settled by now stay so."""
+    for one in claimed:
+        waits = is_ours(table, one) & table.c.wake_at.is_not(None)
+        connection.execute(update(table).where(waits).values(owner=None, wake_at=now, **values))
 
 
 def is_ours(table: Table, claimed: Claimed) -> ColumnElement[bool]:

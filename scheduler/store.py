@@ -231,6 +231,12 @@ def claim(connection: Connection, now: datetime, owner: str, lease: timedelta, l
     return sorted((_join(row) for row in rows), key=lambda join: join.at)
 
 
+def give_back(connection: Connection, claimed: Iterable[Join], now: datetime) -> None:
+    """Let anybody take joins at once that we claimed, and whose orders have not left."""
+    state = case((joins.c.state == JoinState.CLAIMED, JoinState.PLANNED), else_=joins.c.state)
+    leases.give_back(connection, joins, claimed, now, state=state)
+
+
 def settle(
     connection: Connection,
     claimed: Join,

@@ -3,12 +3,14 @@
 Rules of this file:
 - What was begun is not waited for: one slow call keeps nobody else waiting. There is room for so many at once.
 - A fault in one item, or a store that is away, ends nothing: what was claimed is looked at again when its lease ends.
+- At a stop nothing stays claimed that nobody carries out: what was not begun, or can be begun again, is given back.
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
@@ -28,12 +30,21 @@ class Worker(ABC, Generic[Item]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], Item] = {}
         self._alarm: Alarm | None = None
+        self._is_stopping = False
 
     @abstractmethod
     def claim(self, limit: int) -> list[Item]:
         """Take up to `limit` items that are due, committed. Runs in a thread."""
+
+    @abstractmethod
+    def give_back(self, items: Sequence[Item]) -> None:
+        """Let anybody take claimed items at once, committed. Runs in a thread."""
+
+    def has_left(self, item: Item) -> bool:
+        """Whether only the end of its lease may free an item under way, because something of it may be out there."""
+        return False
 
     @abstractmethod
     async def carry_out(self, item: Item) -> None:
@@ -44,38 +55,65 @@ class Worker(ABC, Generic[Item]):
         """When the next item is due. Runs in a thread."""
 
     async def run(self, alarm: Alarm) -> None:
-        """Begin what is due at every ring, until cancelled."""
+        """Begin what is due at every ring, until stopped."""
         self._alarm = alarm
-        while True:
+        while not self._is_stopping:
             try:
                 await self.begin()
                 alarm.set(await asyncio.to_thread(self.next_due))
             except AWAY as error:
-                log.warning("store away", cause=str(error.__cause__ or error))
+                _say_away(error)
             await alarm.wait()
 
     async def begin(self) -> int:
         """Claim what is due now and begin to carry it out, as far as there is room; how many items that were."""
         begun = 0
         while (room := min(self._limit - len(self._under_way), BATCH)) > 0:
-            items = await asyncio.to_thread(self.claim, room)
+            items = await self._claimed(room)
             for item in items:
                 task = asyncio.create_task(self.carry_out(item))
-                self._under_way.add(task)
+                self._under_way[task] = item
                 task.add_done_callback(self._ended)
             begun += len(items)
             if len(items) < room:
                 break
         return begun
 
+    async def _claimed(self, room: int) -> list[Item]:
+        """What was claimed; what is claimed as the stop begins, or while we are cancelled, goes back."""
+        if self._is_stopping:
+            return []
+        claiming = asyncio.ensure_future(asyncio.to_thread(self.claim, room))
+        try:
+            items = await asyncio.shield(claiming)
+        except asyncio.CancelledError:  # a thread cannot be cancelled
+            await asyncio.to_thread(self.give_back, await claiming)
+            raise
+        if self._is_stopping and items:
+            await asyncio.to_thread(self.give_back, items)
+            return []
+        return items
+
+    def stop(self) -> None:
+        """Claim nothing any more; `run` returns soon."""
+        self._is_stopping = True
+        if self._alarm is not None:
+            self._alarm.ring()
+
     async def finish(self, seconds: float | None = None) -> None:
-        """Wait for what is under way; after `seconds` it is left to whoever takes over its lease."""
+        """Wait for what is under way; after `seconds` it is cut off, and goes back if nothing of it has left."""
         if not self._under_way:
             return
         _, late = await asyncio.wait(set(self._under_way), timeout=seconds)
+        items = [self._under_way[task] for task in late if not self.has_left(self._under_way[task])]
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+        if items:
+            try:
+                await asyncio.to_thread(self.give_back, items)
+            except AWAY as error:
+                _say_away(error)
 
     async def work(self) -> int:
         """Do all that is due now, and wait for it; how many items that were."""
@@ -87,11 +125,15 @@ class Worker(ABC, Generic[Item]):
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         was_full = len(self._under_way) >= self._limit
-        self._under_way.discard(task)
+        del self._under_way[task]
         error = None if task.cancelled() else task.exception()
         if isinstance(error, AWAY):
-            log.warning("store away", cause=str(error.__cause__ or error))
+            _say_away(error)
         elif error is not None:
             log.error("fault", error=repr(error))
         if was_full and self._alarm is not None:
             self._alarm.ring()
+
+
+def _say_away(error: BaseException) -> None:
+    log.warning("store away", cause=str(error.__cause__ or error))

@@ -66,6 +66,7 @@ class Crowd:
         self._most = most
         self._most_from_one = most_from_one
         self._places: dict[Dialogue, str] = {}
+        self.is_closed = False
 
     def __iter__(self) -> Iterator[Dialogue]:
         return iter(tuple(self._places))
@@ -76,6 +77,8 @@ class Crowd:
     def enter(self, who: Dialogue) -> str | None:
         """Count a connection; the answer when it is one too many."""
         self._places[who] = ""
+        if self.is_closed:
+            return answers.STOPPING
         return answers.CROWDED if len(self._places) > self._most else None
 
     def place(self, who: Dialogue, group: str) -> str | None:

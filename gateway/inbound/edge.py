@@ -38,12 +38,14 @@ class Edge:
         """Take nobody in any more, and part from those who wait; mails under way come to their end."""
         for server in self._servers:
             server.close()
+        self._crowd.is_closed = True
         for one in self._crowd:
             one.stop()
 
     async def close(self, seconds: float) -> None:
         """Stop, and give mails under way so long."""
         self.stop()
+        await asyncio.sleep(0)  # who was let in a moment ago
         talks = [one.talk for one in self._crowd]
         if talks:
             await asyncio.wait(talks, timeout=seconds)

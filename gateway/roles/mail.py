@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from gateway.admission import Admission
@@ -58,8 +59,8 @@ class MailRole:
 
     async def finish(self, seconds: float) -> None:
         """Give mails under way so long to come to their end, and end the readers."""
-        await self._edge.close(seconds)
-        await self._desk.finish(seconds)
+        # A client that has gone does not undo its mail.
+        await asyncio.gather(self._edge.close(seconds), self._desk.finish(seconds))
         self._readers.close()
 
 

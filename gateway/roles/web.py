@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,8 +18,6 @@ from gateway.roles import Shared
 from gateway.sandbox import Sandbox
 from gateway.web import Callbacks, make_app
 from scheduler.request import CONVERSATION
-
-LINGER: Final = 1.0  # seconds for connections to be closed after their last answer
 
 
 class Server(uvicorn.Server):
@@ -52,10 +49,14 @@ class WebRole:
 
     async def finish(self, seconds: float) -> None:
         """Take no request any more, and give those under way so long."""
-        if self._serving is not None:
-            self._server.config.timeout_graceful_shutdown = seconds  # type: ignore[assignment]  # of asyncio.wait_for
-            self._server.should_exit = True
-            await asyncio.wait([self._serving], timeout=seconds + LINGER)
+        if self._serving is None:
+            return
+        self._server.config.timeout_graceful_shutdown = seconds / 2  # type: ignore[assignment]  # any number of seconds
+        self._server.should_exit = True
+        _, late = await asyncio.wait([self._serving], timeout=seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
 
 def _app(shared: Shared, callbacks: Callbacks, feeds: Feeds) -> FastAPI:

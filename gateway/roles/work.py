@@ -28,6 +28,7 @@ class WorkRole:
         self._hourly = self._clock.alarm("forgetting", EVERY)
         self._workers: list[Dispatcher | Outbox | Forwarding] = []
         self._running: list[asyncio.Task[None]] = []
+        self._beside: list[asyncio.Task[None]] = []
         self._sink: Sink | None = None
 
     async def start(self) -> list[asyncio.Task[None]]:
@@ -42,9 +43,9 @@ class WorkRole:
         for worker, alarm in zip(self._workers, self._alarms, strict=True):
             self._running.append(asyncio.create_task(worker.run(alarm)))
         forgetting = Forgetting(engine, settings.retention.span, settings.scheduling(), utc_now)
-        self._running.append(asyncio.create_task(forgetting.run(self._hourly)))
-        self._running.append(asyncio.create_task(self._shared.bell.listen(self.wake)))
-        return self._running
+        beside = self._shared.bell.listen(self.wake), forgetting.run(self._hourly)
+        self._beside = [asyncio.create_task(one) for one in beside]
+        return [*self._running, *self._beside]
 
     def wake(self) -> None:
         """Look at once for what is due."""
@@ -54,15 +55,21 @@ class WorkRole:
     def take_no_more(self) -> None:
         """Claim nothing any more."""
         self._clock.stop()
-        for task in self._running:
-            task.cancel()
+        for worker in self._workers:
+            worker.stop()
 
     async def finish(self, seconds: float) -> None:
-        """Give what is under way so long to come to its end."""
+        """Give what is under way so long to come to its end; others take what does not."""
+        for task in self._beside:
+            task.cancel()
         await asyncio.gather(*(worker.finish(seconds) for worker in self._workers))
-        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=seconds)
+            for task in late:
+                task.cancel()
+        self._shared.bell.ring()
         if self._sink is not None:
-            self._sink.close()
+            await self._sink.close()
 
     async def _relay(self, relay: Relay) -> Via:
         """The relay of the settings, or a local one that writes into a folder."""

@@ -86,7 +86,8 @@ class House:
         await Dispatcher(self.engine, platforms, url, lambda: self.now, "us", Policy(), jitter=lambda: 0.0).work()
 
     def outbox(self, owner: str = "us") -> Outbox:
-        return Outbox(self.engine, self.via, lambda: self.now, owner, self.desk.hourly_per_organizer)
+        hourly = self.desk.hourly_per_organizer
+        return Outbox(self.engine, self.via, lambda: self.now, owner, hourly_per_organizer=hourly)
 
     async def mails(self) -> list[EmailMessage]:
         """What reaches the relay now."""

@@ -191,8 +191,6 @@ def test_a_tagged_address_postmaster_and_an_empty_mail_are_taken(tmp_path: Path)
     asyncio.run(path())
 
 
-# Seldom, a connection of a gateway that was stopped right after its mail is collected here before it was closed.
-@pytest.mark.filterwarnings("ignore:Exception ignored in.*_SelectorTransport:pytest.PytestUnraisableExceptionWarning")
 def test_a_store_that_is_away_means_451_and_the_mail_can_come_again(tmp_path: Path) -> None:
     async def path() -> None:
         async with running(settings_for(tmp_path)) as gateway:
