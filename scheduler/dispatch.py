@@ -3,6 +3,7 @@
 Rules of this file:
 - The attempt is committed before the request leaves, the outcome after. Whoever finds an attempt without an outcome
   looks at the platform first and sends again only what is not there: late beats double.
+- What may be begun beside what is under way is decided in `lanes`: no target and no PAL waits for another that hangs.
 - What an answer means is decided in `retry`, which rows are due in the table.
 """
 
@@ -12,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import random
+from time import monotonic
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -20,12 +22,12 @@ from sqlalchemy import Connection, Engine
 
 from scheduler import store
 from scheduler.joins import BROKEN, Join, JoinState, Policy, plan, refill_at
+from scheduler.lanes import ROOM, Lanes, lanes
 from scheduler.platform import Answer, Platform, Refused
 from scheduler.retry import Again, after_failure
 from scheduler.targets import Seen, Started
 from scheduler.worker import Worker
 
-MAX_UNDER_WAY: Final = 100  # requests at once; the platform's clients have as many connections
 LEASE: Final = timedelta(seconds=60)  # longer than two time-outs of the platform
 GIVE_WAY: Final = timedelta(seconds=1)
 REFILLS: Final = 100  # events of one transaction
@@ -57,7 +59,7 @@ class Dispatcher(Worker[Join]):
         policy: Policy,
         jitter: Callable[[], float] = random,
     ) -> None:
-        super().__init__(MAX_UNDER_WAY)
+        super().__init__(ROOM)
         self._engine = engine
         self._platforms = platforms
         self._callback_url = callback_url
@@ -66,14 +68,23 @@ class Dispatcher(Worker[Join]):
         self._policy = policy
         self._jitter = jitter
         self._sent_now: set[str] = set()  # joins whose order may be on its way, or is and has not been written down
+        self._lanes = Lanes()
         self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    def room(self) -> int:
+        circuits = {kind: platform.circuit for kind, platform in self._platforms.items()}
+        self._lanes = lanes(self._under_way.values(), circuits, monotonic())
+        return self._lanes.room
+
+    def holds_back(self) -> bool:
+        return self._lanes.hold_back
 
     def claim(self, limit: int) -> list[Join]:
         now = self._now()
         with self._engine.begin() as connection:
             while plan_further(connection, now, self._policy, REFILLS) == REFILLS:
                 pass
-            return store.claim(connection, now, self._owner, LEASE, limit)
+            return store.claim(connection, now, self._owner, LEASE, limit, self._lanes)
 
     def give_back(self, items: Sequence[Join]) -> None:
         with self._engine.begin() as connection:
@@ -85,7 +96,7 @@ class Dispatcher(Worker[Join]):
 
     def next_due(self) -> datetime | None:
         with self._engine.begin() as connection:
-            return store.next_wake(connection)
+            return store.next_wake(connection, self._now(), self._lanes)
 
     async def carry_out(self, join: Join) -> None:
         if join.target["kind"] not in self._platforms:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import Column, ColumnElement, Connection, Index, Row, Table, func, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Index, Row, Table, func, select, true, update
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,17 @@ def is_kept(table: Table) -> ColumnElement[bool]:
 
 
 def take(
-    connection: Connection, table: Table, lease: Lease, columns: Sequence[Column[Any]], **values: Any
+    connection: Connection,
+    table: Table,
+    lease: Lease,
+    columns: Sequence[Column[Any]],
+    those: ColumnElement[bool] | None = None,
+    **values: Any,
 ) -> Sequence[Row[Any]]:
-    """Take rows whose instant has come; they are ours until the lease ends. Each claim counts as an attempt."""
+    """Take rows (of `those`) whose instant has come; they are ours until the lease ends. Each claim is an attempt."""
     due = (
         select(table.c.id)
-        .where(table.c.wake_at <= lease.now)
+        .where(table.c.wake_at <= lease.now, those if those is not None else true())
         .order_by(table.c.wake_at)
         .limit(lease.limit)
         .with_for_update(skip_locked=True)
@@ -88,6 +93,7 @@ def is_ours(table: Table, claimed: Claimed) -> ColumnElement[bool]:
     )
 
 
-def next_wake(connection: Connection, table: Table) -> datetime | None:
-    """The earliest instant at which something is to be done for a row."""
-    return connection.execute(select(func.min(table.c.wake_at)).where(table.c.wake_at.is_not(None))).scalar()
+def next_wake(connection: Connection, table: Table, those: ColumnElement[bool] | None = None) -> datetime | None:
+    """The earliest instant at which something is to be done for a row (of `those`)."""
+    waiting = select(func.min(table.c.wake_at)).where(table.c.wake_at.is_not(None))
+    return connection.execute(waiting.where(those) if those is not None else waiting).scalar()

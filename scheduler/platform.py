@@ -10,18 +10,22 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import cycle
+from time import monotonic
 from typing import Any, Final, NoReturn
 
 import httpx
+import structlog
 
 from scheduler.joins import Join, JoinState
+from scheduler.lanes import Circuit
 from scheduler.request import CONVERSATION
 from scheduler.targets import Call, Seen, Started, targets
 
 CLIENTS: Final = 10
 MAX_CONNECTIONS: Final = 10  # of one client; more of them in one pool make it slower
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
+
+log = structlog.get_logger("joins")
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class Platform:
             )
             for _ in range(CLIENTS)
         ]
-        self._turns = cycle(self._clients)
+        self._under_way = dict.fromkeys(self._clients, 0)
+        self.circuit = Circuit()
 
     async def start(self, join: Join, callback_url: str) -> tuple[Started, Answer] | Refused:
         """Send the PAL of a join."""
@@ -102,12 +107,29 @@ class Platform:
 
     async def ask(self, call: Call) -> Answer | Refused:
         """Send any request. Refused: no answer came, or one that says nothing."""
+        answer = await self._answer(call)
+        self._hear(answered=not isinstance(answer, Refused) or answer.status is not None)
+        return answer
+
+    def _hear(self, *, answered: bool) -> None:
+        was_open, self.circuit = self.circuit.is_open, self.circuit.after(answered=answered, at=monotonic())
+        if self.circuit.is_open and not was_open:
+            log.warning("target does not answer", target=self._target.kind, requests=self.circuit.unanswered)
+        elif was_open and answered:
+            log.info("target answers again", target=self._target.kind)
+
+    async def _answer(self, call: Call) -> Answer | Refused:
+        # A client whose connections all hang would keep the next request waiting for one.
+        client = min(self._clients, key=self._under_way.__getitem__)
+        self._under_way[client] += 1
         try:
-            response = await next(self._turns).request(
+            response = await client.request(
                 call.method, call.path, json=call.body, params=call.params or None, headers=call.headers
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return Refused(None, None, type(error).__name__)
+        finally:
+            self._under_way[client] -= 1
         status = response.status_code
         if not (response.is_success or 400 <= status < 600):
             return Refused(None, None, f"the answer has the status {status}")

@@ -7,7 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -39,8 +39,9 @@ from scheduler import leases
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.event import Event
 from scheduler.joins import LIVE, SENT, Join, JoinState, order_parts
+from scheduler.lanes import Lanes
 from scheduler.leases import Lease, index_kept, index_waiting, is_ours, take
-from scheduler.request import Attendant
+from scheduler.request import CONVERSATION, Attendant
 from scheduler.retry import STOP_BEFORE_END, after_end
 
 events = Table(
@@ -221,14 +222,36 @@ def save_joins(connection: Connection, rows: Iterable[Join], existing: Iterable[
             connection.execute(update(joins).where(joins.c.id == join.id).values(values))
 
 
-def claim(connection: Connection, now: datetime, owner: str, lease: timedelta, limit: int) -> list[Join]:
-    """Take up to `limit` rows whose instant has come; they are ours until now + lease.
+def claim(
+    connection: Connection, now: datetime, owner: str, lease: timedelta, limit: int, lanes: Lanes | None = None
+) -> list[Join]:
+    """Take up to `limit` rows whose instant has come, as far as the lanes are open; they are ours until now + lease.
 
     A planned row becomes claimed; one that is leaving stays so. Each claim counts as an attempt.
     """
     claimed = case((joins.c.state == JoinState.PLANNED, JoinState.CLAIMED), else_=joins.c.state)
-    rows = take(connection, joins, Lease(now, owner, lease, limit), list(joins.c), state=claimed)
-    return sorted((_join(row) for row in rows), key=lambda join: join.at)
+
+    def taken(limit: int, those: ColumnElement[bool] | None) -> Iterator[Join]:
+        lines = take(connection, joins, Lease(now, owner, lease, limit), list(joins.c), those, state=claimed)
+        yield from (_join(row) for row in lines)
+
+    found = list(taken(limit, _in_open_lanes(lanes, now) if lanes is not None else None))
+    for kind in lanes.probes if lanes is not None else ():
+        found += taken(1, _kind() == kind)
+    return sorted(found, key=lambda join: join.at)
+
+
+def _kind() -> ColumnElement[str]:
+    """The kind of a join's target."""
+    return func.coalesce(joins.c.request["target", "kind"].as_string(), CONVERSATION)
+
+
+def _in_open_lanes(lanes: Lanes, now: datetime) -> ColumnElement[bool] | None:
+    """Of a join: whether it may be carried out; one that is over already needs nobody's answer."""
+    if not lanes.hold_back:
+        return None
+    is_over = (joins.c.until <= now) & joins.c.state.in_([JoinState.PLANNED, JoinState.CLAIMED])
+    return is_over | (_kind().not_in(lanes.closed) & joins.c.pal_id.not_in(lanes.busy))
 
 
 def give_back(connection: Connection, claimed: Iterable[Join], now: datetime) -> None:
@@ -390,12 +413,15 @@ def add_order(connection: Connection, join: Join) -> None:
     connection.execute(insert(joins).values(_values(join)))
 
 
-def next_wake(connection: Connection) -> datetime | None:
-    """The earliest instant at which a join or a refill is due."""
+def next_wake(connection: Connection, now: datetime, lanes: Lanes) -> datetime | None:
+    """The earliest instant at which a refill, or a join in an open lane, is due."""
     earliest = [
-        leases.next_wake(connection, joins),
+        leases.next_wake(connection, joins, _in_open_lanes(lanes, now)),
         connection.execute(select(func.min(events.c.refill_at))).scalar(),
     ]
+    for kind, seconds in lanes.pauses:
+        waits_until = leases.next_wake(connection, joins, _kind() == kind)
+        earliest.append(max(waits_until, now + timedelta(seconds=seconds)) if waits_until is not None else None)
     return min((one for one in earliest if one is not None), default=None)
 
 

@@ -38,6 +38,14 @@ class Worker(ABC, Generic[Item]):
     def claim(self, limit: int) -> list[Item]:
         """Take up to `limit` items that are due, committed. Runs in a thread."""
 
+    def room(self) -> int:
+        """How many items may be begun now."""
+        return self._limit - len(self._under_way)
+
+    def holds_back(self) -> bool:
+        """Whether an item that is due may wait for the end of one under way."""
+        return len(self._under_way) >= self._limit
+
     @abstractmethod
     def give_back(self, items: Sequence[Item]) -> None:
         """Let anybody take claimed items at once, committed. Runs in a thread."""
@@ -68,7 +76,7 @@ class Worker(ABC, Generic[Item]):
     async def begin(self) -> int:
         """Claim what is due now and begin to carry it out, as far as there is room; how many items that were."""
         begun = 0
-        while (room := min(self._limit - len(self._under_way), BATCH)) > 0:
+        while (room := min(self.room(), BATCH)) > 0:
             items = await self._claimed(room)
             for item in items:
                 task = asyncio.create_task(self.carry_out(item))
@@ -124,14 +132,14 @@ class Worker(ABC, Generic[Item]):
         return done
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        was_full = len(self._under_way) >= self._limit
+        held_back = self.holds_back()
         del self._under_way[task]
         error = None if task.cancelled() else task.exception()
         if isinstance(error, AWAY):
             _say_away(error)
         elif error is not None:
             log.error("fault", error=repr(error))
-        if was_full and self._alarm is not None:
+        if held_back and self._alarm is not None:
             self._alarm.ring()
 
 

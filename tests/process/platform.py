@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ class Platform:
     hangs: Callable[[Order], bool] = lambda _: False
     hangs_when_searched: bool = False
     orders: list[Order] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)  # when each order came (monotonic seconds)
     searches: int = 0
     released: threading.Event = field(default_factory=threading.Event)
     port: int = 0
@@ -34,11 +36,12 @@ class Platform:
 
     def start(self, order: Order) -> Order:
         """POST /v2/conversations."""
+        self.times.append(time.monotonic())
         self.orders.append(order)
         number = len(self.orders)
         if self.hangs(order):
             self.released.wait(60)
-        return {"conversation_id": f"c{number}"}
+        return {"conversation_id": f"c{number}", "status": "success", "data": {"id": f"c{number}"}}
 
     def search(self) -> Order:
         """GET /v2/conversations."""
@@ -58,8 +61,8 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def platform(**values: Any) -> Iterator[Platform]:
-    """One that runs."""
+def platform(port: int = 0, **values: Any) -> Iterator[Platform]:
+    """One that runs, on a port (0: any free one)."""
     made = Platform(**values)
 
     class Answers(BaseHTTPRequestHandler):
@@ -83,7 +86,7 @@ def platform(**values: Any) -> Iterator[Platform]:
         def log_message(self, format: str, *args: Any) -> None:
             """Nobody reads it."""
 
-    with _Server(("127.0.0.1", 0), Answers) as server:
+    with _Server(("127.0.0.1", port), Answers) as server:
         made.port = server.server_address[1]
         serving = threading.Thread(target=server.serve_forever, args=(0.05,))
         serving.start()
