@@ -54,7 +54,13 @@ def open_store(url: str) -> Engine:
     if url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     engine = connect(url)
-    store.migrate(engine)
+    try:
+        newer = store.migrate(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    if newer is not None:
+        log.warning("the store has the schema of a newer release, which goes on beside this one", schema=newer)
     return engine
 
 

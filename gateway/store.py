@@ -55,6 +55,8 @@ from scheduler.leases import Lease, give_back, index_kept, index_waiting, is_our
 HEAD: Final = "0002"  # the newest migration; a test compares it with the files
 # Who had no say may have copied all of a message but the organizer's address.
 HAD_NO_SAY: Final = (Verdict.REJECTED, Verdict.QUARANTINED)
+OLDEST: Final = "0001"  # the oldest whose processes can go on beside HEAD: newer columns may be left out by who writes
+OLDEST_NAME: Final = "oldest-schema"  # where that is kept, for processes of older releases that start later
 _START_LOCK: Final = 0x50414C31  # of processes that start at once, one writes and the others wait ("PAL1")
 
 pals = Table(
@@ -258,10 +260,30 @@ class Letter:
         return self.queued_at or self.created_at
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the schema to HEAD, under a lock, so that several processes may start at once."""
-    if _at_head(engine):
-        return
+class NewerSchema(Exception):
+    """The store belongs to a release that this one cannot work beside; the message is one sentence with the mend."""
+
+
+def migrate(engine: Engine) -> str | None:
+    """Bring the schema to HEAD, under a lock, so that several processes may start at once.
+
+    A newer schema stays as it is: its name, when we may work beside the release that made it. Raises NewerSchema.
+    """
+    with engine.connect() as connection:
+        found = schema_of(connection)
+    if found < HEAD:
+        found = _upgraded(engine)
+    if found == HEAD:
+        return None
+    with engine.connect() as connection:
+        oldest = _remembered(connection, OLDEST_NAME)
+    if oldest is None or oldest.decode() > HEAD:
+        raise NewerSchema(f"The store has the schema {found} of a newer release, which this one ({HEAD}) cannot use.")
+    return found
+
+
+def _upgraded(engine: Engine) -> str:
+    """Migrate, unless another process has done it meanwhile; the schema that is there then."""
     # Imported late: Alembic costs most of a second, and a schema at HEAD does not need it.
     from alembic import command
     from alembic.config import Config
@@ -270,19 +292,19 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("script_location", "gateway:migrations")
     with engine.begin() as connection:
         alone(connection)
+        found = schema_of(connection)
+        if found >= HEAD:
+            return found
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        remember(connection, OLDEST_NAME, OLDEST.encode())
+        return HEAD
 
 
 def alone(connection: Connection) -> None:
     """Let no other process that starts go on before this transaction ends; SQLite has one writer anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _START_LOCK})
-
-
-def _at_head(engine: Engine) -> bool:
-    with engine.connect() as connection:
-        return schema_of(connection) == HEAD
 
 
 def schema_of(connection: Connection) -> str:
@@ -784,11 +806,16 @@ def next_letter(connection: Connection) -> datetime | None:
 def remember(connection: Connection, name: str, value: bytes) -> bytes | None:
     """Keep a value of this installation; what it was before, None when there was none."""
     alone(connection)
-    known = connection.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar()
+    known = _remembered(connection, name)
     if known is None:
         connection.execute(insert(secrets).values(name=name, value=value))
-    elif bytes(known) != value:
+    elif known != value:
         connection.execute(update(secrets).where(secrets.c.name == name).values(value=value))
+    return known
+
+
+def _remembered(connection: Connection, name: str) -> bytes | None:
+    known = connection.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar()
     return bytes(known) if known is not None else None
 
 
@@ -801,8 +828,8 @@ def follow_zone_data(connection: Connection, version: str, now: datetime) -> int
 def secret(connection: Connection, name: str, fresh: bytes) -> bytes:
     """A secret of this installation, `fresh` if it had none yet."""
     alone(connection)
-    known = connection.execute(select(secrets.c.value).where(secrets.c.name == name)).scalar()
+    known = _remembered(connection, name)
     if known is not None:
-        return bytes(known)
+        return known
     connection.execute(insert(secrets).values(name=name, value=fresh))
     return fresh

@@ -17,6 +17,8 @@ from scheduler.clock import SWEEP, utc_now
 from scheduler.database import connect
 from tests.process.processes import ANNA, Process, add_anna, send, serving, until
 
+pytestmark = pytest.mark.timeout(150)  # processes start slowly on a busy machine
+
 WELL_BEFORE = SWEEP.total_seconds() / 2
 _LISTENING = f"FROM pg_stat_activity WHERE application_name = '{LISTENER}'"
 

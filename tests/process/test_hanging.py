@@ -15,6 +15,8 @@ from tests.process.platform import Platform, platform
 from tests.process.processes import free_port, serving, until
 from tests.process.rows import due, joins, states, write
 
+pytestmark = pytest.mark.timeout(150)  # processes start slowly on a busy machine
+
 HANGING, GOOD = 300, 20
 AT_MOST = 2.0  # seconds from the first order at all to the last of the good ones
 ELSEWHERE = {"target": {"kind": "scenario_meeting", "scenario_id": "s1"}, "organizer": ""}

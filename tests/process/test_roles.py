@@ -18,6 +18,8 @@ from scheduler.database import connect
 from scheduler.joins import Join, JoinState
 from tests.process.processes import ANNA, add_anna, free_port, send, serving, until
 
+pytestmark = pytest.mark.timeout(150)  # processes start slowly on a busy machine
+
 
 def joins(engine: Engine) -> list[Join]:
     with engine.connect() as connection:

@@ -21,6 +21,8 @@ from tests.process.platform import platform
 from tests.process.processes import ANNA, Process, add_anna, send, serving, until
 from tests.process.rows import due, joins, states, write
 
+pytestmark = pytest.mark.timeout(150)  # processes start slowly on a busy machine
+
 TOLERANCE = 5.0  # seconds that a loaded machine may take for what is done at once
 
 
