@@ -35,6 +35,7 @@ from sqlalchemy import (
     inspect,
     literal,
     null,
+    or_,
     select,
     text,
     true,
@@ -730,17 +731,21 @@ def _supersede(connection: Connection, *those: ColumnElement[bool]) -> list[bool
 
 
 def last_sent(connection: Connection, pal_id: str, uid: str, recurrence_id: datetime | None) -> str | None:
-    """The PARTSTAT that went out last for a date, or for the series if none did; None when that is not known."""
+    """The PARTSTAT that went out last for a date, or for the series if none did; None when that is not known.
+
+    For the series of a date it is the one that waits, if one does: it will be the last when the date's goes out.
+    """
     for date in dict.fromkeys((recurrence_id, None)):
+        waits = (outbox.c.state == "queued") & (outbox.c.attempt == 0) & (date != recurrence_id)
         tried = (
-            select(outbox.c.state, outbox.c.partstat)
-            .where(outbox.c.pal_id == pal_id, outbox.c.uid == uid, outbox.c.attempt > 0)
+            select(or_(outbox.c.state == "sent", waits).label("is_known"), outbox.c.partstat)
+            .where(outbox.c.pal_id == pal_id, outbox.c.uid == uid, (outbox.c.attempt > 0) | waits)
             .where(outbox.c.recurrence_id.is_not_distinct_from(date))
             .order_by(outbox.c.created_at.desc())
         )
         last = connection.execute(tried).first()
         if last is not None:
-            return str(last.partstat) if last.state == "sent" else None
+            return str(last.partstat) if last.is_known else None
     return None
 
 

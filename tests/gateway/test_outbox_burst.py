@@ -139,6 +139,13 @@ def test_a_date_is_held_apart_from_its_series(desk: Desktop) -> None:
     assert desk.after(5).sent() == ["ACCEPTED", "DECLINED"]
 
 
+def test_a_date_that_differs_from_the_answer_of_its_series_that_waits_is_answered(desk: Desktop) -> None:
+    desk.mail(*SERIES)
+    assert desk.after(5).sent() == ["ACCEPTED"]
+    desk.after(60).mail(*SERIES, "SEQUENCE:1", "NO-LINK", "--", *DATE, "SEQUENCE:1")
+    assert desk.after(5).sent() == ["DECLINED", "ACCEPTED"]
+
+
 def test_a_date_back_to_the_answer_of_its_series_is_not_sent(desk: Desktop) -> None:
     desk.mail(*SERIES)
     assert desk.after(5).sent() == ["ACCEPTED"]
