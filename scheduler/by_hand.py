@@ -69,7 +69,9 @@ def _once_more(join: Join) -> Join:
     """As a further order where the first one came to a call, or was refused."""
     was_answered = join.conversation_id is not None or (join.reason or "").startswith(REFUSED)
     entry = join.entry + 1 if was_answered else join.entry
-    return replace(join, state=JoinState.PLANNED, reason=None, conversation_id=None, room={}, entry=entry)
+    return replace(
+        join, state=JoinState.PLANNED, reason=None, conversation_id=None, room={}, entry=entry, broken_at=None
+    )
 
 
 def _is_in_place_of(other: Join, join: Join) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import random
 from time import monotonic
@@ -151,6 +152,10 @@ class Dispatcher(Worker[Join]):
 
         # One PAL is in one room once, however many invitations to it there are.
         async with self._rooms.setdefault((join.pal_id, join.url), asyncio.Lock()):
+            # A second attempt may follow one whose answer was lost.
+            found = await self.platform_of(join).find(self._callback_url(join.order_id)) if join.attempt > 1 else None
+            if found is not None:
+                return await self._sent(join, found, is_final=is_final)
             other = await asyncio.to_thread(look)
             if other is None:
                 return await self._send(join, is_final=is_final)
@@ -160,28 +165,26 @@ class Dispatcher(Worker[Join]):
             return other.conversation_id
 
     async def _give_way(self, join: Join, *, is_final: bool) -> Refused | None:
-        """Another process sends the PAL into this room now: look again in a moment."""
+        """The PAL is being sent into this room, may be there, or is just leaving it: look again in a moment."""
         if is_final:
             await self._settle(join, JoinState.CANCELLED, reason="another-order")
             return Refused(409, None, "another order", {"message": "This PAL is being sent into that call already."})
-        await self._settle(join, JoinState.PLANNED, wake_at=self._now() + GIVE_WAY * (1 + self._jitter()))
+        again = self._now() + GIVE_WAY * (1 + self._jitter())
+        await self._settle(join, JoinState.PLANNED, wake_at=again, owner=None)
         return None
 
     async def _send(self, join: Join, *, is_final: bool) -> Answer | Refused | None:
-        platform, callback_url = self.platform_of(join), self._callback_url(join.order_id)
-        # A second attempt may follow one whose answer was lost.
-        found = await platform.find(callback_url) if join.attempt > 1 else None
-        if found is not None:
-            return await self._sent(join, found, is_final=is_final)
         self._sent_now.add(join.id)
         try:
-            return await self._sent(join, await platform.start(join, callback_url), is_final=is_final)
+            sent = await self.platform_of(join).start(join, self._callback_url(join.order_id))
+            return await self._sent(join, sent, is_final=is_final)
         finally:
             self._sent_now.discard(join.id)
 
     async def _sent(
-        self, join: Join, sent: Started | tuple[Started, Answer] | Refused, *, is_final: bool
+        self, join: Join, sent: tuple[Started, Answer] | Started | Refused, *, is_final: bool
     ) -> Answer | Refused | None:
+        """Write down what came of sending a join, or of looking for one that was sent before."""
         if isinstance(sent, Refused):
             await (self._take_back if is_final else self._refused)(join, sent)
             return sent
@@ -191,7 +194,8 @@ class Dispatcher(Worker[Join]):
             JoinState.STARTED,
             conversation_id=started.conversation_id,
             room=started.room,
-            wake_at=self._next_look(join),
+            # One that was found may be over by now, which nobody could be told.
+            wake_at=self._next_look(join) if answer is not None else self._now(),
         )
         return answer
 
@@ -250,7 +254,8 @@ class Dispatcher(Worker[Join]):
         if conversation_id is None:
             answer = await platform.find(self._callback_url(join.order_id))
             conversation_id = answer.conversation_id if isinstance(answer, Started) else None
-        if conversation_id is not None and not await asyncio.to_thread(self._is_shared, join):
+        held = replace(join, conversation_id=conversation_id)
+        if conversation_id is not None and not await asyncio.to_thread(self._is_shared, held):
             answer = await platform.end(conversation_id)
         if isinstance(answer, Refused) and self._now() < join.until:
             await self._settle(join, JoinState.LEAVING, wake_at=self._now() + LEASE / 4, detail=answer.detail)

@@ -9,7 +9,8 @@
 
 Rules of this file:
 - One live row per occurrence. A join that was never sent moves with its occurrence and keeps its id; one that is in
-  a call stays, or leaves and is followed by a new row.
+  a call stays, or leaves and is followed by a new row. One that waits for another try may be in a call: its answer may
+  have been lost.
 - A join that was cancelled by hand (BY_HAND) stays so until the organizer moves the meeting or invites anew.
 - `wake_at` is the next instant at which something must be done for a row; None: nothing.
 """
@@ -93,6 +94,11 @@ class Join:
     def order_id(self) -> str:
         """What the platform knows this order by: a second order for the same call is another one to it."""
         return f"{self.id}-{self.entry}" if self.entry else self.id
+
+    @property
+    def may_be_sent(self) -> bool:
+        """Whether the platform may have a call for it."""
+        return self.state in SENT or (self.state is JoinState.PLANNED and self.attempt > 0)
 
     @property
     def target(self) -> dict[str, Any]:
@@ -227,7 +233,7 @@ class _Planner:
     def _follow(self, join: Join, one: Occurrence) -> None:
         """The occurrence of this row is still there, perhaps moved or with another link."""
         moved = self._placed(join, one)
-        if join.state in SENT and (moved.url != join.url or moved.at > max(self.now, join.at)):
+        if join.may_be_sent and (moved.url != join.url or moved.at > max(self.now, join.at)):
             self._drop(join, "rescheduled")
             self._fresh(one)
         else:
@@ -255,7 +261,7 @@ class _Planner:
         return replace(join, **self.order(one), at=at, wake_at=at if due else join.wake_at)
 
     def _drop(self, join: Join, reason: str) -> None:
-        if join.state is JoinState.PLANNED:
+        if not join.may_be_sent:
             self.rows[join.id] = replace(join, state=JoinState.CANCELLED, reason=reason, wake_at=None)
         else:
             # A claimed one may be on its way: its sender finds it leaving when it writes the outcome.

@@ -307,7 +307,8 @@ def note_told(connection: Connection, pal_id: str, uid: str, again_at: datetime 
 
 @dataclass(frozen=True)
 class InRoom:
-    """Another join of the PAL that is in the room of one. `conversation_id` None: another process sends it now."""
+    """Another join of the PAL that is in the room of one. `conversation_id` None: whether it is, is being found out, or
+    it is just leaving."""
 
     conversation_id: str | None
     state: JoinState
@@ -321,13 +322,17 @@ def in_room(connection: Connection, join: Join, now: datetime) -> InRoom | None:
     sits = joins.c.state.in_([JoinState.STARTED, JoinState.JOINED]) & joins.c.conversation_id.is_not(None)
     # Within a process the room's lock keeps them apart.
     is_sent = (joins.c.state == JoinState.CLAIMED) & (joins.c.owner != join.owner) & (joins.c.wake_at > now)
+    # Whose last try failed may sit there all the same; who gave way or came out of a call has no owner.
+    is_tried = (joins.c.state == JoinState.PLANNED) & (joins.c.attempt > 0) & joins.c.owner.is_not(None)
+    is_leaving = joins.c.state == JoinState.LEAVING
+    known = case((sits, joins.c.conversation_id), else_=None)
     query = (
-        select(joins.c.conversation_id, joins.c.state)
+        select(known.label("conversation_id"), joins.c.state)
         .where(joins.c.pal_id == join.pal_id, joins.c.url == join.url, joins.c.id != join.id)
-        .where(sits | is_sent)
+        .where(sits | is_sent | is_tried | is_leaving)
         # By the meetings themselves: a call that ends as the next one begins is not that one's, its time will be up.
         .where(joins.c.starts < join.until, joins.c.until > join.starts)
-        .order_by(joins.c.conversation_id.is_(None))
+        .order_by(known.is_(None))
     )
     row = connection.execute(query).first()
     return InRoom(row.conversation_id, JoinState(row.state)) if row is not None else None
@@ -369,9 +374,14 @@ def observe(
     if conversation_id:
         known = select(joins.c.id).where(joins.c.id == join_id, joins.c.conversation_id == conversation_id)
         this |= (joins.c.conversation_id == conversation_id) & exists(known)
+    # Which they are is settled first: a join that comes back has no conversation any more.
+    found = list(connection.execute(select(joins.c.id).where(this)).scalars())
+    those = joins.c.id.in_(found)
     back = after_end(reason=reason, entry=entry, now=now) if state is JoinState.ENDED else None
-    returned = back is not None and _come_back(connection, this, reason, back.at)
-    return _observed(connection, this & joins.c.state.in_(sorted(possible)), state, reason, conversation_id) or returned
+    returned = back is not None and _come_back(connection, those, reason, back.at)
+    return (
+        _observed(connection, those & joins.c.state.in_(sorted(possible)), state, reason, conversation_id) or returned
+    )
 
 
 def _come_back(connection: Connection, those: ColumnElement[bool], reason: str, at: datetime) -> bool:
@@ -383,6 +393,7 @@ def _come_back(connection: Connection, those: ColumnElement[bool], reason: str, 
         "wake_at": at,
         "conversation_id": None,
         "entry": joins.c.entry + 1,
+        "owner": None,  # whoever is still sending the order that is over writes nothing more of it
     }
     return connection.execute(update(joins).where(goes_on).values(values)).rowcount > 0
 
@@ -390,7 +401,8 @@ def _come_back(connection: Connection, those: ColumnElement[bool], reason: str, 
 def call_is_over(connection: Connection, conversation_id: str, reason: str) -> bool:
     """A call was ended by somebody else than the joins that are in it."""
     running = joins.c.state.in_(sorted(SENT | {JoinState.LEAVING}))
-    return _observed(connection, (joins.c.conversation_id == conversation_id) & running, JoinState.ENDED, reason, "")
+    those = (joins.c.conversation_id == conversation_id) & running
+    return _observed(connection, those, JoinState.ENDED, reason, conversation_id)
 
 
 def _observed(
@@ -477,7 +489,7 @@ def forget_pal(connection: Connection, pal_id: str, now: datetime) -> int:
     """Cancel all that is planned for a PAL and let its running calls end; how many joins that were."""
     planned = connection.execute(
         update(joins)
-        .where(joins.c.pal_id == pal_id, joins.c.state == JoinState.PLANNED)
+        .where(joins.c.pal_id == pal_id, joins.c.state == JoinState.PLANNED, joins.c.attempt == 0)
         .values(state=JoinState.CANCELLED, reason="pal-removed", wake_at=None)
     )
     running = connection.execute(

@@ -268,6 +268,80 @@ def test_an_answer_that_was_lost_is_looked_for_before_posting_again() -> None:
     bench(test)
 
 
+@pytest.mark.parametrize("answer", ["drop", "lose"])
+def test_who_is_cancelled_after_a_lost_answer_does_not_stay_in_the_call(answer: str) -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers = [answer]
+        await it.dispatcher.work()
+        it.drop("u1")
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().reason, it.script.ended) == (JoinState.CANCELLED, "cancelled", ["c1"])
+
+    bench(test)
+
+
+def test_a_pal_that_goes_after_a_lost_answer_does_not_stay_in_the_call() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers = ["drop"]
+        await it.dispatcher.work()
+        with it.engine.begin() as connection:
+            assert store.forget_pal(connection, "p1", it.now) == 1
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().reason, it.script.ended) == (JoinState.CANCELLED, "pal-removed", ["c1"])
+
+    bench(test)
+
+
+def test_a_second_invitation_waits_until_it_is_known_what_came_of_the_first() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.plan(uid="u2")
+        it.script.answers = ["drop"]
+        await it.dispatcher.work()
+        assert [join.state for join in it.joins()] == [JoinState.PLANNED] * 2
+        for _ in range(3):
+            it.now += timedelta(seconds=1)
+            await it.dispatcher.work()
+        assert [(join.state, join.conversation_id) for join in it.joins()] == [(JoinState.STARTED, "c1")] * 2
+        assert len(it.script.posts) == 1
+
+    bench(test)
+
+
+def test_who_leaves_a_room_is_out_before_the_next_one_goes_in() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        await it.dispatcher.work()
+        it.drop("u1")
+        it.plan(uid="u2")
+        await it.dispatcher.work()
+        assert (len(it.script.posts), it.script.ended) == (1, ["c1"])
+        it.now += timedelta(seconds=1)
+        await it.dispatcher.work()
+        assert len(it.script.posts) == 2
+
+    bench(test)
+
+
+def test_a_call_that_is_found_to_be_left_is_not_taken_for_one_of_those_that_have_none_yet() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.plan(uid="u2", room="xyz-defg-hij", later=timedelta(minutes=5))
+        it.script.answers = ["drop"]
+        await it.dispatcher.work()
+        it.drop("u1")
+        it.now += timedelta(minutes=5)
+        with it.engine.begin() as connection:
+            leaving, other = store.claim(connection, it.now, "me", LEASE, 10)
+        assert other.conversation_id is None
+        await it.dispatcher.carry_out(leaving)
+        assert it.script.ended == ["c1"]
+
+    bench(test)
+
+
 def test_what_ended_meanwhile_is_missed_and_not_joined() -> None:
     async def test(it: Bench) -> None:
         it.plan()
@@ -389,6 +463,59 @@ def test_a_callback_names_the_call_whose_answer_was_lost() -> None:
         await it.dispatcher.work()
         assert (it.join().state, it.join().conversation_id) == (JoinState.JOINED, "c7")
         assert it.script.looked == ["c7"]
+
+    bench(test)
+
+
+def test_who_is_told_to_be_in_a_call_before_the_answer_comes_is_in_that_call() -> None:
+    """The process that sent it died: the next invitation to the room shares the call all the same."""
+
+    async def test(it: Bench) -> None:
+        it.plan()
+        with it.engine.begin() as connection:
+            (claimed,) = store.claim(connection, it.now, "dead", LEASE, 10)
+            assert store.observe(connection, claimed.id, JoinState.JOINED, now=it.now, conversation_id="c1")
+        assert (it.join().state, it.join().conversation_id) == (JoinState.JOINED, "c1")
+        it.plan(uid="u2")
+        await it.dispatcher.work()
+        assert [join.conversation_id for join in it.joins()] == ["c1", "c1"]
+        assert it.script.posts == []
+
+    bench(test)
+
+
+def test_a_call_that_fails_before_the_answer_is_written_down_is_entered_again_at_once() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        with it.engine.begin() as connection:
+            (claimed,) = store.claim(connection, it.now, "me", LEASE, 10)
+            reason = "exception_encountered_during_conversation_startup"
+            ended = JoinState.ENDED
+            assert store.observe(connection, claimed.id, ended, now=it.now, reason=reason, conversation_id="c1")
+            store.settle(connection, claimed, state=JoinState.STARTED, conversation_id="c1", wake_at=it.now + LEASE)
+        join = it.join()
+        assert (join.state, join.entry, join.conversation_id) == (JoinState.PLANNED, 1, None)
+        assert join.wake_at == it.now + timedelta(seconds=5)
+
+    bench(test)
+
+
+def test_of_two_meetings_in_a_call_that_was_too_long_the_one_that_is_over_does_not_hold_it() -> None:
+    async def test(it: Bench) -> None:
+        it.plan(minutes=120)
+        it.plan(minutes=30, uid="u2")
+        await it.dispatcher.work()
+        long, short = sorted(it.joins(), key=lambda join: join.uid)
+        it.now += timedelta(hours=1)
+        reason = "max_call_duration reached"
+        with it.engine.begin() as connection:
+            assert store.observe(connection, long.id, JoinState.ENDED, now=it.now, reason=reason, conversation_id="c1")
+        long, short = sorted(it.joins(), key=lambda join: join.uid)
+        assert (long.state, long.entry, short.state) == (JoinState.PLANNED, 1, JoinState.ENDED)
+        it.now += timedelta(seconds=5)
+        await it.dispatcher.work()
+        long, short = sorted(it.joins(), key=lambda join: join.uid)
+        assert (long.state, long.conversation_id) == (JoinState.STARTED, "c2")
 
     bench(test)
 
