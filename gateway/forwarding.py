@@ -7,8 +7,8 @@ Rules of this file:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -64,13 +64,14 @@ class Forwarding(Worker[Callback]):
             await self._settle(callback, "queued", posted, again)
 
     async def _settle(self, callback: Callback, state: str, posted: Posted, wake_at: datetime | None = None) -> None:
-        def write() -> bool:
+        def write(attempt: int) -> bool:
+            held = replace(callback, attempt=attempt)
             with self._engine.begin() as connection:
                 return store_calls.settle_callback(
-                    connection, callback, state=state, wake_at=wake_at, error=posted.error or None
+                    connection, held, state=state, wake_at=wake_at, error=posted.error or None
                 )
 
-        ours = await asyncio.to_thread(write)
+        ours = await self.written(callback, write)
         fate = {"sent": "passed on", "queued": "not taken", "failed": "given up"}[state] if ours else "lost to another"
         say = log.info if state == "sent" else log.warning
         more = {"error": posted.error} if posted.error else {}

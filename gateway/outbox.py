@@ -10,9 +10,8 @@ Rules of this file:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -114,12 +113,13 @@ class Outbox(Worker[Letter]):
     async def _settle(
         self, letter: Letter, state: str, *, wake_at: datetime | None = None, error: str | None = None
     ) -> None:
-        def write() -> bool:
+        def write(attempt: int) -> bool:
+            held = replace(letter, attempt=attempt)
             with self._engine.begin() as connection:
                 at = self._now() if state != "queued" else None
-                return store.settle_letter(connection, letter, state=state, wake_at=wake_at, error=error, at=at)
+                return store.settle_letter(connection, held, state=state, wake_at=wake_at, error=error, at=at)
 
-        ours = await asyncio.to_thread(write)
+        ours = await self.written(letter, write)
         fate = {"queued": "not taken"}.get(state, state) if ours else "lost to another"
         more = {"again": wake_at.strftime("%H:%M:%SZ") if wake_at else "", "error": error}
         say = log.info if state == "sent" else log.warning

@@ -274,7 +274,12 @@ class Dispatcher(Worker[Join]):
         self, join: Join, state: JoinState, *, wake_at: datetime | None = None, detail: str = "", **values: Any
     ) -> None:
         broken_at = self._now() if state in BROKEN and _was_promised(join) else None
-        ours = await asyncio.to_thread(self._write, join, state=state, wake_at=wake_at, broken_at=broken_at, **values)
+
+        def write(attempt: int) -> bool:
+            held = replace(join, attempt=attempt)
+            return self._write(held, state=state, wake_at=wake_at, broken_at=broken_at, **values)
+
+        ours = await self.written(join, write)
         again = state is JoinState.PLANNED
         waits = again or state is JoinState.LEAVING
         say = log.warning if again or state in (JoinState.FAILED, JoinState.MISSED) else log.info

@@ -4,13 +4,15 @@ Rules of this file:
 - What was begun is not waited for: one slow call keeps nobody else waiting. There is room for so many at once.
 - A fault in one item, or a store that is away, ends nothing: what was claimed is looked at again when its lease ends.
 - At a stop nothing stays claimed that nobody carries out: what was not begun, or can be begun again, is given back.
+- What was done and cannot be written down is not done again: it is written when the store is back.
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
@@ -18,10 +20,12 @@ import structlog
 
 from scheduler.clock import Alarm
 from scheduler.database import AWAY
+from scheduler.leases import Claimed
 
 BATCH: Final = 50  # rows of one claim
+WRITE_AGAIN: Final = 1.0  # seconds between two tries to write down what was done
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Claimed)
 log = structlog.get_logger("worker")
 
 
@@ -33,6 +37,8 @@ class Worker(ABC, Generic[Item]):
         self._under_way: dict[asyncio.Task[None], Item] = {}
         self._alarm: Alarm | None = None
         self._is_stopping = False
+        self._unwritten: dict[str, int] = {}  # what was done and is not written down: the attempt that we hold
+        self._claiming = asyncio.Lock()
 
     @abstractmethod
     def claim(self, limit: int) -> list[Item]:
@@ -77,11 +83,10 @@ class Worker(ABC, Generic[Item]):
         """Claim what is due now and begin to carry it out, as far as there is room; how many items that were."""
         begun = 0
         while (room := min(self.room(), BATCH)) > 0:
-            items = await self._claimed(room)
-            for item in items:
-                task = asyncio.create_task(self.carry_out(item))
-                self._under_way[task] = item
-                task.add_done_callback(self._ended)
+            async with self._claiming:
+                items = await self._claimed(room)
+                for item in items:
+                    self._carry(item)
             begun += len(items)
             if len(items) < room:
                 break
@@ -108,12 +113,38 @@ class Worker(ABC, Generic[Item]):
         if self._alarm is not None:
             self._alarm.ring()
 
+    def _carry(self, item: Item) -> None:
+        if item.id in self._unwritten:  # our own lease ran out while the store was away
+            self._unwritten[item.id] = item.attempt
+            return
+        task = asyncio.create_task(self.carry_out(item))
+        self._under_way[task] = item
+        task.add_done_callback(self._ended)
+
+    async def written(self, item: Item, write: Callable[[int], bool]) -> bool:
+        """Write down what came of an item, by the attempt that holds it, in a thread; while the store is away, again
+        and again. False: it is no longer ours."""
+        try:
+            return await asyncio.to_thread(write, item.attempt)
+        except AWAY as error:
+            _say_away(error)
+        self._unwritten[item.id] = item.attempt
+        try:
+            while True:
+                await asyncio.sleep(WRITE_AGAIN)
+                with suppress(*AWAY):
+                    async with self._claiming:  # between a claim and our hearing of it, its attempt is not known here
+                        return await asyncio.to_thread(write, self._unwritten[item.id])
+        finally:
+            del self._unwritten[item.id]
+
     async def finish(self, seconds: float | None = None) -> None:
         """Wait for what is under way; after `seconds` it is cut off, and goes back if nothing of it has left."""
         if not self._under_way:
             return
         _, late = await asyncio.wait(set(self._under_way), timeout=seconds)
-        items = [self._under_way[task] for task in late if not self.has_left(self._under_way[task])]
+        cut = [self._under_way[task] for task in late]
+        items = [item for item in cut if item.id not in self._unwritten and not self.has_left(item)]
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)

@@ -54,12 +54,14 @@ class Sent:
 @dataclass
 class Platform:
     """Conversations by HTTP as the specification has them, without knowledge of Idempotency-Key: a second POST is a
-    second call. `fault` is asked for each POST; `acted` is called when a call was made, before it is answered."""
+    second call. `fault` is asked for each POST; `acted` is called when a call was made, before it is answered, and
+    `told` when a callback was passed on to the caller."""
 
     url: str = ""
     calls: list[dict[str, Any]] = field(default_factory=list)
     fault: Callable[[], Fault | None] = lambda: None
     acted: Callable[[], None] = lambda: None
+    told: Callable[[], None] = lambda: None
     silence: float = 0.2  # seconds for which a client waits for an answer that does not come
     tells: bool = True  # whether it calls back that the PAL is in the call
     faults: Counter[Fault] = field(default_factory=Counter)
@@ -132,7 +134,7 @@ def _tell(url: str, body: dict[str, Any]) -> None:
 
 
 @contextmanager
-def platform() -> Iterator[Platform]:
+def platform(port: int = 0) -> Iterator[Platform]:
     """A platform on loopback."""
     found = Platform()
 
@@ -147,6 +149,7 @@ def platform() -> Iterator[Platform]:
                 return
             if self.path == ONWARD:
                 found.heard[self.headers["webhook-id"]] += 1
+                found.told()
                 self.say(200, {})
                 return
             status, body, fault = found.answer(self.command, self.path, json.loads(raw or b"{}"))
@@ -175,7 +178,7 @@ def platform() -> Iterator[Platform]:
         def handle_error(self, request: Any, client_address: Any) -> None:
             pass  # a client that was killed
 
-    server = Server(("127.0.0.1", 0), Answers)
+    server = Server(("127.0.0.1", port), Answers)
     found.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
@@ -212,7 +215,7 @@ class Relay:
 
 
 @contextmanager
-def relay() -> Iterator[Relay]:
+def relay(port: int = 0) -> Iterator[Relay]:
     """A relay on loopback."""
     found, loop = Relay(), asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -220,7 +223,7 @@ def relay() -> Iterator[Relay]:
 
     async def begin() -> asyncio.Server:
         make = lambda: SMTP(found, hostname="relay.example", loop=loop)  # noqa: E731
-        return await loop.create_server(make, "127.0.0.1", 0)
+        return await loop.create_server(make, "127.0.0.1", port)
 
     async def finish() -> None:
         server.close()

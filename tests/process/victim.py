@@ -1,4 +1,4 @@
-"""`pal-gateway serve` that kills itself (SIGKILL) at a named point, when a file asks for it.
+"""`pal-gateway serve` that kills itself (SIGKILL) or halts (SIGSTOP) at a named point, when a file asks for it.
 
 Rules of this file:
 - The product knows nothing of it: the points are put around its own functions.
@@ -24,6 +24,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import Pool
 
+import scheduler.database
 import scheduler.platform
 import scheduler.retry
 import scheduler.store
@@ -47,12 +48,13 @@ _stage = local()
 
 
 def point(name: str) -> None:
-    """Die here, if it is asked for."""
+    """Die here, if the file says `name`, or halt, if it says `name, SIGSTOP`."""
     assert name in POINTS, name
     armed = Path(os.environ["KILL_AT"])
-    if armed.exists() and armed.read_text() == name:
+    asked, _, how = armed.read_text().partition(", ") if armed.exists() else ("", "", "")
+    if asked == name:
         armed.unlink()
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.Signals[how or "SIGKILL"])
 
 
 def around(owner: Any, name: str, *, before: str = "", after: str = "", stage: str = "") -> None:
@@ -121,6 +123,7 @@ def hurry() -> None:
     lease = timedelta(seconds=float(os.environ.get("KILL_LEASE", "1.5")))
     dispatch.LEASE = outbox.LEASE = forwarding.LEASE = lease  # type: ignore[misc]
     scheduler.platform.TIMEOUT = outward.TIMEOUT = httpx.Timeout(lease.total_seconds() * 0.4)  # type: ignore[misc]
+    scheduler.database.BUSY_SECONDS = float(os.environ.get("KILL_BUSY", "10"))  # type: ignore[misc,assignment]
     scheduler.retry.FIRST_WAIT = timedelta(seconds=0.2)
     scheduler.retry.LONGEST_WAIT = timedelta(seconds=1)
     outbox.FIRST_WAIT = forwarding.FIRST_WAIT = timedelta(seconds=0.2)  # type: ignore[misc]

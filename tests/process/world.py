@@ -183,6 +183,22 @@ class Place:
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
+    def halts(self) -> None:
+        """Wait until it has halted (SIGSTOP)."""
+        assert self.process is not None
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        wait_for(lambda: stat.read_text().rpartition(") ")[2][0] == "T", f"{self.name} halts", more=self.tail)
+
+    def health(self, seconds: float = 20) -> int:
+        """The status of its /readyz, 0 when it does not answer in time."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self.http}/readyz", timeout=seconds) as response:
+                return int(response.status)
+        except HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
     def ended(self, seconds: float = PATIENCE) -> int:
         """Wait for its end; its exit code."""
         wait_for(lambda: self.exit_code() is not None, f"{self.name} ends", seconds)
@@ -272,6 +288,20 @@ class World:
             assert status >= 500, f"{one.uid} was refused with {status}"
             assert time.monotonic() < until, f"{one.uid} was not ordered"
             time.sleep(0.1)
+
+    def offer(self, one: Meeting, place: int = 0) -> str:
+        """Offer an invitation once: the answer, '' when there was none. What gets 250 is in the books."""
+        self.offered[one.uid] += 1
+        answer = deliver(self.places[place].smtp, one.raw, ANNA)
+        if answer.startswith("250"):
+            with self.lock:
+                self.meetings.append(one)
+        return answer
+
+    def join_of(self, one: Meeting) -> Join:
+        """The only join of a meeting."""
+        (join,) = (join for join in self.joins() if join.uid == one.uid)
+        return join
 
     def joins(self) -> list[Join]:
         with self.engine.connect() as connection:
