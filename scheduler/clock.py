@@ -2,13 +2,15 @@
 
 Rules of this file:
 - No job carries work or state: the tables say what is due. A lost ring costs one sweep, never a join.
-- The date job is punctual, the sweep is robust: timers are monotonic and do not follow a step of the wall clock.
+- The date job is punctual, the sweep is robust: it is a timer of the loop, which is monotonic, for a job's next time is
+  one of the wall clock, which may be stepped back behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -52,8 +54,8 @@ class Alarm:
     def __init__(self, scheduler: AsyncIOScheduler, name: str, sweep: timedelta) -> None:
         self._scheduler = scheduler
         self._name = name
+        self._sweep = sweep.total_seconds()
         self._rung = asyncio.Event()
-        scheduler.add_job(self._ring, "interval", seconds=sweep.total_seconds(), id=f"{name}-sweep")
 
     async def _ring(self) -> None:
         # A coroutine, so that APScheduler runs it in the loop and not in a thread of its pool.
@@ -71,6 +73,8 @@ class Alarm:
             self._scheduler.remove_job(self._name)
 
     async def wait(self) -> None:
-        """Return at the next ring; at once if it rang since the last call."""
-        await self._rung.wait()
+        """Return at the next ring, or after `sweep`; at once if it rang since the last call."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._sweep):
+                await self._rung.wait()
         self._rung.clear()

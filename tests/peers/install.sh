@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Installs what the peer tests talk to: Evolution's calendar server, its Python bindings, and D-Bus. Debian, root only.
+# Installs what the peer tests talk to: Evolution's calendar server, its Python bindings, and D-Bus; and a clock that
+# can be stepped, for tests/process. Debian, root only.
 set -euo pipefail
 
 packages=(
   evolution-data-server gir1.2-ecal-2.0 gir1.2-edataserver-1.2 gir1.2-ical-3.0 python3-gi # the iTIP engine
   dbus                                                                                      # its private session bus
+  libfaketime                                                                               # the wall clock of one process
 )
 
 skip() {
