@@ -18,13 +18,15 @@ from typing import Any, Final
 
 import sqlalchemy
 from sqlalchemy import DateTime, Engine, MetaData, create_engine, event
-from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine import Connection, Dialect, ExceptionContext
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.types import TypeDecorator
 
 BUSY_SECONDS: Final = 10  # how long a SQLite writer waits for another before it answers "locked"
+DISK_FULL: Final = "53100"  # of PostgreSQL's SQLSTATEs (its manual, appendix A)
+READ_ONLY: Final = "25006"
 _WAL_TRIES: Final = 50  # two processes that switch to WAL at once: one is told "locked" and asks again
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -66,7 +68,9 @@ class Text(TypeDecorator[str]):
 def connect(url: str) -> Engine:
     """An engine for a store URL: `sqlite:///PATH`, `sqlite://` (in memory), `postgresql://…`."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        engine = create_engine(url, pool_pre_ping=True)
+        event.listen(engine, "handle_error", _no_longer_writable)
+        return engine
     engine = create_engine(
         url,
         # isolation_level None: the driver begins nothing by itself, `_begin_immediate` does.
@@ -129,11 +133,20 @@ def empty_journal(engine: Engine) -> bool:
         raw.close()
 
 
+def _no_longer_writable(context: ExceptionContext) -> OperationalError | None:
+    """A server that only reads (a standby, or what was the primary) is away; the next connection may find another."""
+    if getattr(context.original_exception, "sqlstate", None) != READ_ONLY:
+        return None
+    context.is_disconnect = True
+    return OperationalError(context.statement, context.parameters, context.original_exception)
+
+
 # What the store says when it cannot write now; anything else is a fault of ours.
 AWAY: Final = (OperationalError, InterfaceError, PoolTimeout)
 
 
 def is_disk_full(error: BaseException) -> bool:
     """Whether the store could not write because there is no room."""
-    text = str(getattr(error, "orig", error)).lower()
-    return "disk is full" in text or "no space left" in text
+    original = getattr(error, "orig", error)
+    # SQLite has no words of other languages, PostgreSQL has.
+    return getattr(original, "sqlstate", None) == DISK_FULL or "disk is full" in str(original)

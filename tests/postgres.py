@@ -2,7 +2,7 @@
 
 Rules of this file:
 - The wheel's binaries only, never its Python: as root that changes the permissions of folders above the data.
-- Nothing is kept, so nothing is flushed to the disk (fsync off).
+- Nothing is kept, so nothing is flushed to the disk (fsync off), but by the server that is crashed (`durable`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import psycopg
 
 # PostgreSQL refuses to run as root; in a user namespace we are somebody else, with root's files.
 _NOT_ROOT = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
-_FAST = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=200"
+_ALWAYS = "-c listen_addresses= -c max_connections=200"
+_FAST = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off"
 
 
 class Missing(Exception):
@@ -33,6 +34,7 @@ class Postgres:
     """A server that runs, by the folder of its socket."""
 
     folder: Path
+    options: str = ""
     numbers: Iterator[int] = field(default_factory=count)
 
     def store(self) -> str:
@@ -42,23 +44,38 @@ class Postgres:
             connection.execute(f"CREATE SCHEMA {name}".encode())
         return f"{url}&options=-csearch_path%3D{name}"
 
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"{_ALWAYS} -k {self.folder} {self.options}"
+        _run("pg_ctl", "start", "-w", "-D", self.folder / "data", "-l", self.folder / "log", "-o", options)
+
+    def crash(self) -> None:
+        """End it at once, as if it had died: it recovers when it is started again."""
+        _run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", self.folder / "data")
+
+    def only_reads(self, yes: bool) -> None:
+        """Let it take no writes, as a standby does, or take them again."""
+        change = "SET default_transaction_read_only = on" if yes else "RESET default_transaction_read_only"
+        with psycopg.connect(f"postgresql://gateway@/postgres?host={self.folder}", autocommit=True) as connection:
+            connection.execute(f"ALTER SYSTEM {change}".encode())
+            connection.execute("SELECT pg_reload_conf()")
+
 
 @contextmanager
-def running() -> Iterator[Postgres]:
-    """A server of its own, gone afterwards. Raises Missing."""
+def running(*, durable: bool = False) -> Iterator[Postgres]:
+    """A server of its own, gone afterwards; `durable`: what is committed outlives a crash. Raises Missing."""
     with TemporaryDirectory(prefix="pg-") as name:  # short: the path of a socket has at most 107 bytes
-        folder = Path(name)
-        data = folder / "data"
-        options = f"-c listen_addresses= -k {folder} {_FAST}"
+        server = Postgres(Path(name), "" if durable else _FAST)
+        data = server.folder / "data"
         try:
             _run("initdb", "-D", data, "-U", "gateway", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-            _run("pg_ctl", "start", "-w", "-D", data, "-l", folder / "log", "-o", options)
+            server.start()
         except (OSError, subprocess.CalledProcessError) as error:
             raise Missing(f"PostgreSQL: {getattr(error, 'stderr', None) or error}") from error
         try:
-            yield Postgres(folder)
+            yield server
         finally:
-            _run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", data)
+            server.crash()
 
 
 def _run(program: str, *arguments: str | Path) -> None:

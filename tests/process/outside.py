@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email import message_from_bytes
 from enum import StrEnum
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.error import URLError
@@ -248,7 +249,9 @@ def deliver(port: int, raw: bytes, recipient: str, sender: str = "alex@acme.exam
     try:
         with smtplib.SMTP("127.0.0.1", port, local_hostname="mx.acme.example", timeout=20) as client:
             client.ehlo()
-            for code, text in (client.mail(sender), client.rcpt(recipient), client.data(raw)):
+            say = partial(client.mail, sender), partial(client.rcpt, recipient), partial(client.data, raw)
+            for command in say:
+                code, text = command()
                 answer = f"{code} {text.decode()}"
                 if code >= 400:
                     break
