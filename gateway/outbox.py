@@ -93,6 +93,8 @@ class Outbox(Worker[Letter]):
         )
         try:
             async with relay:
+                if self._now() > letter.wake_at - LEASE / 4:  # we were halted, and another process may have it
+                    raise TimeoutError("the lease is over")
                 await relay.sendmail(self._envelope_sender(letter), [letter.recipient], letter.raw)
         except Exception as error:  # noqa: BLE001  whatever it is, the mail is not lost and the next one goes out
             await self._failed(letter, error)

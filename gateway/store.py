@@ -251,6 +251,7 @@ class Letter:
     partstat: str
     raw: bytes
     created_at: datetime
+    wake_at: datetime  # when our lease ends
     attempt: int
     owner: str | None
     queued_at: datetime | None = None

@@ -16,7 +16,8 @@ from typing import Final
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-SWEEP: Final = timedelta(seconds=2)  # how late a join may be after the wall clock was stepped
+SWEEP: Final = timedelta(seconds=2)  # how late something may be after the wall clock was stepped
+JOINS_SWEEP: Final = timedelta(seconds=1)  # the same for a join
 
 
 def utc_now() -> datetime:

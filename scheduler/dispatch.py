@@ -74,7 +74,7 @@ class Dispatcher(Worker[Join]):
 
     def room(self) -> int:
         circuits = {kind: platform.circuit for kind, platform in self._platforms.items()}
-        self._lanes = lanes(self._under_way.values(), circuits, monotonic())
+        self._lanes = lanes(self.under_way(), circuits, monotonic())
         return self._lanes.room
 
     def holds_back(self) -> bool:
@@ -174,6 +174,9 @@ class Dispatcher(Worker[Join]):
         return None
 
     async def _send(self, join: Join, *, is_final: bool) -> Answer | Refused | None:
+        if self._is_late(join):
+            log.warning("join left to the next claim", join=join.id, attempt=join.attempt)
+            return None
         self._sent_now.add(join.id)
         try:
             sent = await self.platform_of(join).start(join, self._callback_url(join.order_id))
@@ -198,6 +201,10 @@ class Dispatcher(Worker[Join]):
             wake_at=self._next_look(join) if answer is not None else self._now(),
         )
         return answer
+
+    def _is_late(self, join: Join) -> bool:
+        """Whether its lease is all but over: a process that was halted meanwhile must not do what another does."""
+        return join.wake_at is not None and self._now() > join.wake_at - LEASE / 4
 
     async def _refused(self, join: Join, answer: Refused) -> None:
         verdict = after_failure(

@@ -4,7 +4,8 @@ Rules of this file:
 - What was begun is not waited for: one slow call keeps nobody else waiting. There is room for so many at once.
 - A fault in one item, or a store that is away, ends nothing: what was claimed is looked at again when its lease ends.
 - At a stop nothing stays claimed that nobody carries out: what was not begun, or can be begun again, is given back.
-- What was done and cannot be written down is not done again: it is written when the store is back.
+- What was done and cannot be written down is not done again: it is written when the store is back. What is still under
+  way here when its lease ends (the clock was stepped, the store was away) is not begun a second time beside it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
@@ -34,15 +34,20 @@ class Worker(ABC, Generic[Item]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._under_way: dict[asyncio.Task[None], Item] = {}
+        self._under_way: dict[str, tuple[Item, asyncio.Task[None]]] = {}
         self._alarm: Alarm | None = None
         self._is_stopping = False
-        self._unwritten: dict[str, int] = {}  # what was done and is not written down: the attempt that we hold
+        self._done: set[str] = set()  # done, and not written down yet
+        self._anew: dict[str, Item] = {}  # claimed again while it is under way here
         self._claiming = asyncio.Lock()
 
     @abstractmethod
     def claim(self, limit: int) -> list[Item]:
         """Take up to `limit` items that are due, committed. Runs in a thread."""
+
+    def under_way(self) -> list[Item]:
+        """What was begun and has not come to its end."""
+        return [item for item, _ in self._under_way.values()]
 
     def room(self) -> int:
         """How many items may be begun now."""
@@ -100,12 +105,16 @@ class Worker(ABC, Generic[Item]):
         try:
             items = await asyncio.shield(claiming)
         except asyncio.CancelledError:  # a thread cannot be cancelled
-            await asyncio.to_thread(self.give_back, await claiming)
+            await self._returned(await claiming)
             raise
-        if self._is_stopping and items:
-            await asyncio.to_thread(self.give_back, items)
-            return []
-        return items
+        return await self._returned(items) if self._is_stopping else items
+
+    async def _returned(self, items: Sequence[Item]) -> list[Item]:
+        """Nothing: these go back, but for what is under way here all the same."""
+        free = [item for item in items if item.id not in self._under_way]
+        if free:
+            await asyncio.to_thread(self.give_back, free)
+        return []
 
     def stop(self) -> None:
         """Claim nothing any more; `run` returns soon."""
@@ -114,37 +123,48 @@ class Worker(ABC, Generic[Item]):
             self._alarm.ring()
 
     def _carry(self, item: Item) -> None:
-        if item.id in self._unwritten:  # our own lease ran out while the store was away
-            self._unwritten[item.id] = item.attempt
+        if item.id in self._under_way:
+            self._anew[item.id] = item
             return
         task = asyncio.create_task(self.carry_out(item))
-        self._under_way[task] = item
-        task.add_done_callback(self._ended)
+        self._under_way[item.id] = item, task
+        task.add_done_callback(lambda task: self._ended(item.id, task))
 
     async def written(self, item: Item, write: Callable[[int], bool]) -> bool:
         """Write down what came of an item, by the attempt that holds it, in a thread; while the store is away, again
         and again. False: it is no longer ours."""
+        self._done.add(item.id)
         try:
-            return await asyncio.to_thread(write, item.attempt)
-        except AWAY as error:
-            _say_away(error)
-        self._unwritten[item.id] = item.attempt
-        try:
-            while True:
-                await asyncio.sleep(WRITE_AGAIN)
-                with suppress(*AWAY):
-                    async with self._claiming:  # between a claim and our hearing of it, its attempt is not known here
-                        return await asyncio.to_thread(write, self._unwritten[item.id])
+            return await self._written(item, write)
         finally:
-            del self._unwritten[item.id]
+            self._done.discard(item.id)
+
+    async def _written(self, item: Item, write: Callable[[int], bool]) -> bool:
+        attempt, is_away = item.attempt, False
+        while True:
+            try:
+                if await asyncio.to_thread(write, attempt):
+                    return True
+                is_away = False
+            except AWAY as error:
+                if not is_away:
+                    _say_away(error)
+                is_away = True
+                await asyncio.sleep(WRITE_AGAIN)
+            async with self._claiming:  # a claim that is committed is heard of
+                anew = self._anew.pop(item.id, None)
+            if anew is not None:
+                attempt = anew.attempt
+            elif not is_away:
+                return False
 
     async def finish(self, seconds: float | None = None) -> None:
         """Wait for what is under way; after `seconds` it is cut off, and goes back if nothing of it has left."""
         if not self._under_way:
             return
-        _, late = await asyncio.wait(set(self._under_way), timeout=seconds)
-        cut = [self._under_way[task] for task in late]
-        items = [item for item in cut if item.id not in self._unwritten and not self.has_left(item)]
+        _, late = await asyncio.wait({task for _, task in self._under_way.values()}, timeout=seconds)
+        cut = [item for item, task in self._under_way.values() if task in late]
+        items = [item for item in cut if item.id not in self._done and not self.has_left(item)]
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
@@ -157,14 +177,17 @@ class Worker(ABC, Generic[Item]):
     async def work(self) -> int:
         """Do all that is due now, and wait for it; how many items that were."""
         done = 0
-        while begun := await self.begin():
+        while (begun := await self.begin()) or self._under_way:
             await self.finish()
             done += begun
         return done
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _ended(self, item_id: str, task: asyncio.Task[Any]) -> None:
         held_back = self.holds_back()
-        del self._under_way[task]
+        del self._under_way[item_id]
+        anew = self._anew.pop(item_id, None)
+        if anew is not None and not task.cancelled():
+            self._carry(anew)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, AWAY):
             _say_away(error)

@@ -12,7 +12,7 @@ from gateway.forwarding import Forwarding
 from gateway.outbox import Outbox, Via
 from gateway.roles import Shared
 from gateway.sink import Sink
-from scheduler.clock import Clock, utc_now
+from scheduler.clock import JOINS_SWEEP, Clock, utc_now
 from scheduler.dispatch import Dispatcher
 
 log = structlog.get_logger("gateway")
@@ -24,7 +24,8 @@ class WorkRole:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._clock = Clock()
-        self._alarms = [self._clock.alarm(name) for name in ("joins", "replies", "callbacks")]
+        others = (self._clock.alarm(name) for name in ("replies", "callbacks"))
+        self._alarms = [self._clock.alarm("joins", JOINS_SWEEP), *others]
         self._hourly = self._clock.alarm("forgetting", EVERY)
         self._workers: list[Dispatcher | Outbox | Forwarding] = []
         self._running: list[asyncio.Task[None]] = []

@@ -21,7 +21,7 @@ from typing import Final
 
 import pytest
 
-from scheduler.clock import SWEEP, utc_now
+from scheduler.clock import JOINS_SWEEP, utc_now
 from tests.conftest import not_here
 from tests.postgres import Missing, Postgres, running
 from tests.process.world import World, meeting, wait_for, world
@@ -69,7 +69,7 @@ def test_a_store_that_another_process_locks(tmp_path: Path) -> None:
             began = monotonic()
             assert place.health() == 503
             told = monotonic() - began
-            wait_for(lambda: utc_now() > due + SWEEP, "the join is due")
+            wait_for(lambda: utc_now() > due + JOINS_SWEEP, "the join is due")
             assert not found.platform.calls
             assert place.exit_code() is None
         free = utc_now()
@@ -84,7 +84,7 @@ def test_a_store_that_another_process_locks(tmp_path: Path) -> None:
         )
         # RCPT waits for the pool's one connection, and then for the lock.
         assert max(answered, told) < 2 * BUSY + SLOW
-        assert joined < SWEEP.total_seconds() + BUSY + SLOW
+        assert joined < JOINS_SWEEP.total_seconds() + BUSY + SLOW
         assert place.health() == 200
 
 

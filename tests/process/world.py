@@ -63,6 +63,11 @@ def wait_for(what: Callable[[], bool], sentence: str, seconds: float = PATIENCE,
         time.sleep(0.02)
 
 
+def seconds(length: timedelta) -> str:
+    """A length of time, for people."""
+    return f"{length.total_seconds():.1f} s"
+
+
 def free_port() -> int:
     """A port that nobody has now."""
     with listen("127.0.0.1", 0) as sock:
@@ -112,9 +117,9 @@ def room(number: int) -> str:
     return f"https://meet.google.com/{letters[:3]}-{letters[3:7]}-{letters[7:]}"
 
 
-def meeting(number: int, starts: datetime) -> Meeting:
+def meeting(number: int, starts: datetime, length: timedelta = timedelta(hours=1)) -> Meeting:
     """The `number`-th meeting, each in a room of its own."""
-    return Meeting(f"meeting-{number}@acme.example", room(number), starts)
+    return Meeting(f"meeting-{number}@acme.example", room(number), starts, length=length)
 
 
 @dataclass
