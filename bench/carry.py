@@ -37,7 +37,7 @@ ON = (("SQLite", 1), ("PostgreSQL", 1), ("PostgreSQL", 2), ("PostgreSQL", 4))
 def measure() -> list[Row]:
     """Mails and joins a second of each."""
     found: dict[str, list[tuple[str, float]]] = {"mails": [], "joins": []}
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder, running(durable=True) as postgres:
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder, running(is_durable=True) as postgres:
         for number, (kind, processes) in enumerate(ON):
             here = Path(folder) / str(number)
             here.mkdir()

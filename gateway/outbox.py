@@ -115,10 +115,11 @@ class Outbox(Worker[Letter]):
     async def _settle(
         self, letter: Letter, state: str, *, wake_at: datetime | None = None, error: str | None = None
     ) -> None:
+        at = self._now() if state != "queued" else None
+
         def write(attempt: int) -> bool:
             held = replace(letter, attempt=attempt)
             with self._engine.begin() as connection:
-                at = self._now() if state != "queued" else None
                 return store.settle_letter(connection, held, state=state, wake_at=wake_at, error=error, at=at)
 
         ours = await self.written(letter, write)

@@ -186,7 +186,7 @@ class Worker(ABC, Generic[Item]):
         held_back = self.holds_back()
         del self._under_way[item_id]
         anew = self._anew.pop(item_id, None)
-        if anew is not None and not task.cancelled():
+        if anew is not None and not self._is_stopping:
             self._carry(anew)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, AWAY):

@@ -2,7 +2,7 @@
 
 Rules of this file:
 - The wheel's binaries only, never its Python: as root that changes the permissions of folders above the data.
-- Nothing is kept, so nothing is flushed to the disk (fsync off), but by the server that is crashed (`durable`).
+- Nothing is kept, so nothing is flushed to the disk (fsync off), but by the server that is crashed (`is_durable`).
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class Postgres:
 
 
 @contextmanager
-def running(*, durable: bool = False) -> Iterator[Postgres]:
-    """A server of its own, gone afterwards; `durable`: what is committed outlives a crash. Raises Missing."""
+def running(*, is_durable: bool = False) -> Iterator[Postgres]:
+    """A server of its own, gone afterwards; `is_durable`: what is committed outlives a crash. Raises Missing."""
     with TemporaryDirectory(prefix="pg-") as name:  # short: the path of a socket has at most 107 bytes
-        server = Postgres(Path(name), "" if durable else _FAST)
+        server = Postgres(Path(name), "" if is_durable else _FAST)
         data = server.folder / "data"
         try:
             _run("initdb", "-D", data, "-U", "gateway", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")

@@ -24,8 +24,7 @@ class WorkRole:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._clock = Clock()
-        others = (self._clock.alarm(name) for name in ("replies", "callbacks"))
-        self._alarms = [self._clock.alarm("joins", JOINS_SWEEP), *others]
+        self._alarms = [self._clock.alarm("joins", JOINS_SWEEP), *map(self._clock.alarm, ("replies", "callbacks"))]
         self._hourly = self._clock.alarm("forgetting", EVERY)
         self._workers: list[Dispatcher | Outbox | Forwarding] = []
         self._running: list[asyncio.Task[None]] = []

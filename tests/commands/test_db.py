@@ -119,6 +119,19 @@ def exported(url: str, path: Path) -> list[bytes]:
     assert done.returncode == 0, done.stderr
     assert "gateway is stopped first" in done.stderr
     assert path.stat().st_mode & 0o777 == 0o600
+    return timeless(path)
+
+
+def again(url: str, path: Path) -> list[bytes]:
+    """The same within this process."""
+    snapshots = reading(url)
+    with path.open("wb") as out:
+        export_to(snapshots, out, utc_now(), lambda *_: None)
+    snapshots.dispose()
+    return timeless(path)
+
+
+def timeless(path: Path) -> list[bytes]:
     first, *rest = path.read_bytes().splitlines()
     header = json.loads(first)
     assert datetime.fromisoformat(header.pop("at")) <= utc_now()
@@ -137,13 +150,11 @@ def test_an_installation_moves_to_postgresql_and_back_and_goes_on(tmp_path: Path
     assert {one.name for one in metadata.sorted_tables if json.loads(first[0])["tables"][one.name] == 0} == set()
     moved = command(there, "import", str(tmp_path / "1.jsonl"))
     assert (moved.returncode, f"{len(first) - 2} rows were imported" in moved.stderr) == (0, True), moved.stderr
-    assert exported(there, tmp_path / "2.jsonl") == first
-    assert command(back, "import", str(tmp_path / "2.jsonl")).returncode == 0
-    assert exported(back, tmp_path / "3.jsonl") == first
-    twice = command(back, "import", str(tmp_path / "2.jsonl"))
-    assert (twice.returncode, "is not empty" in twice.stderr) == (1, True)
-    for number, url in enumerate((there, back)):
-        goes_on(tmp_path / str(number), url, before)
+    assert again(there, tmp_path / "2.jsonl") == first
+    with opened(back) as engine, (tmp_path / "2.jsonl").open("rb") as lines:
+        import_from(engine, lines, lambda *_: None)
+    assert again(back, tmp_path / "3.jsonl") == first
+    goes_on(tmp_path / "there", there, before)
 
 
 def goes_on(folder: Path, url: str, before: Moved) -> None:
@@ -152,7 +163,7 @@ def goes_on(folder: Path, url: str, before: Moved) -> None:
         assert tuple(scheduler.store.find_joins(connection)) == before.joins
     (call,) = (one for one in before.joins if one.order_id in before.callback)
     (due,) = (one for one in before.joins if one.state == "planned" and one.wake_at)
-    with serving(settings_for(folder, store={"url": url}, senders={"sender_auth": "off"}, pals=None)) as served:
+    with serving(settings_for(folder, store={"url": url}, senders={"sender_auth": "off"})) as served:
         api = served.client(before.key)
         until(lambda: [one for one in of(served.gateway.engine, "joined") if one.id == due.id])
         over: dict[str, Any] = {
@@ -168,10 +179,10 @@ def goes_on(folder: Path, url: str, before: Moved) -> None:
         assert (newest["verdict"], newest["reason"]) == ("ignored", "duplicate")
 
 
-@pytest.fixture
-def filled(tmp_path: Path) -> str:
-    """A store with a few rows of a story."""
-    url = f"sqlite:///{tmp_path}/filled.db"
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store with a few rows of a story, for reading."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('filled')}/a.db"
     done = run("replay", "--store", url, "samples/google", cwd=Path(__file__).parent.parent.parent)
     assert done.returncode == 0
     return url
@@ -219,19 +230,27 @@ def tampered(lines: list[bytes], what: str) -> list[bytes]:
     ],
 )
 def test_what_is_not_whole_leaves_nothing(store_url: str, filled: str, tmp_path: Path, what: str, says: str) -> None:
-    exported(filled, tmp_path / "x.jsonl")
+    again(filled, tmp_path / "x.jsonl")
     lines = (tmp_path / "x.jsonl").read_bytes().splitlines(keepends=True)
     with opened(store_url) as engine:
         with pytest.raises(Unusable, match=says.replace("(", r"\(").replace(")", r"\)")):
             import_from(engine, tampered(lines, what), lambda *_: None)
         assert all(rows(engine, table) == [] for table in metadata.sorted_tables)
-        assert import_from(engine, lines, lambda *_: None) == len(lines) - 2
+
+
+def test_only_an_empty_store_is_filled(store_url: str, filled: str, tmp_path: Path) -> None:
+    lines = [one + b"\n" for one in exported(filled, tmp_path / "x.jsonl")]
+    header = json.dumps({**json.loads(lines[0]), "at": ""}).encode()
+    with opened(store_url) as engine:
+        assert import_from(engine, [header, *lines[1:]], lambda *_: None) == len(lines) - 2
+    twice = command(store_url, "import", str(tmp_path / "x.jsonl"))
+    assert (twice.returncode, "is not empty" in twice.stderr, "Nothing was imported" in twice.stderr) == (1, True, True)
 
 
 def test_what_an_older_export_lacks_gets_its_default(store_url: str, filled: str, tmp_path: Path) -> None:
     from hashlib import sha256
 
-    exported(filled, tmp_path / "x.jsonl")
+    again(filled, tmp_path / "x.jsonl")
     lines = [json.loads(one) for one in (tmp_path / "x.jsonl").read_bytes().splitlines()]
     header, *kept, last = lines
     header["schema"] = "0000"
@@ -323,13 +342,13 @@ def test_upgrade_and_check(store_url: str) -> None:
         assert (newer.returncode, "newer release" in newer.stdout + newer.stderr) == (1, True), newer.stderr
 
 
-def test_a_damaged_file_is_said(filled: str) -> None:
-    path = Path(filled.removeprefix("sqlite:///"))
-    damaged = bytearray(path.read_bytes())
+def test_a_damaged_file_is_said(filled: str, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.db"
+    damaged = bytearray(Path(filled.removeprefix("sqlite:///")).read_bytes())
     middle = len(damaged) // 2 // 4096 * 4096
     damaged[middle : middle + 4096] = b"\xff" * 4096
     path.write_bytes(damaged)
-    done = command(filled, "check")
+    done = command(f"sqlite:///{path}", "check")
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert "WRONG  integrity" in done.stdout or "cannot be used" in done.stderr

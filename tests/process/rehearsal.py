@@ -261,7 +261,7 @@ class World:
                 one.due <= self.now < one.until - (TAIL if is_rough else timedelta())
                 and (address, one.uid, one.start, one.room) not in self.excused
                 and self.now >= self.away.get(key, START)
-                and not any(since <= one.due <= until for since, until in self.unheard[key])
+                and not any(one.due <= until and since < one.until for since, until in self.unheard[key])
             ):
                 yield one
 
@@ -403,9 +403,11 @@ class World:
     async def _die(self, under_way: asyncio.Future[Any], ticks: int) -> None:
         for _ in range(ticks):
             await asyncio.sleep(0)
-        under_way.cancel()
+        # At this await and no later one: `finish` would let them go on for a moment.
+        for task in {under_way, *self.process.dispatcher._under_way}:
+            task.cancel()
         await asyncio.wait([under_way])
-        await self.process.dispatcher.finish(0)
+        await self.process.dispatcher.finish()
         self.is_troubled()
         self.process = self.new_process()
 
@@ -428,7 +430,7 @@ class World:
                 if one.room == call.room and one.due <= self.now:
                     self.excused.add((address, one.uid, one.start, one.room))
             if how in ("late", "lost"):
-                self.unheard[key].append((self.now - LEAD, self.now + SILENCE))
+                self.unheard[key].append((self.now, self.now + SILENCE))
         if how in ("now", "twice"):
             for _ in range(2 if how == "twice" else 1):
                 await self.tell(call, "system.shutdown", reason)

@@ -20,7 +20,7 @@ from tests.process.world import World, meeting, seconds, wait_for, world
 
 HOUR: Final = timedelta(hours=1)
 LEAD: Final = timedelta(minutes=1)
-SLOW: Final = timedelta(seconds=1.5)  # that a machine with much to do may take on top
+SLOW: Final = timedelta(seconds=4)  # that a machine with much to do may take on top; the figures are printed
 
 
 @dataclass
@@ -41,7 +41,7 @@ class WallClock:
             not_here("libfaketime is not installed (tests/peers/install.sh installs it)")
         return {
             "LD_PRELOAD": str(libraries[0]), "FAKETIME_TIMESTAMP_FILE": str(self.file), "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_RESET": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_RESET": "1", "KILL_LEASE": "10",
         }  # fmt: skip
 
 

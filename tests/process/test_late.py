@@ -29,7 +29,7 @@ HALT: Final = timedelta(seconds=60 if os.environ.get("CHAOS") else 3)  # longer 
 LEAD: Final = timedelta(minutes=1)
 RESTARTED: Final = timedelta(seconds=5)  # within which a join is sent that fell due while the gateway was down
 BACKOFF: Final = timedelta(seconds=1.5)  # the longest wait between two tries in these tests, with its jitter
-SLOW: Final = timedelta(seconds=1.5)  # that a machine with much to do may take on top
+SLOW: Final = timedelta(seconds=4)  # that a machine with much to do may take on top; the figures are printed
 
 
 def since(instant: datetime, found: World) -> timedelta:

@@ -13,7 +13,7 @@ Excluded, each with its reason:
   yet: it shares a call that is over, and hears of the end as the other one does.
 - Two calls of one PAL in one room for meetings that follow each other: they are calls of their own by design.
 
-HISTORIES in the environment says how many are played (150), HISTORIES_SEED which; each store has its own number.
+HISTORIES in the environment says how many are played (60), HISTORIES_SEED which; each store has its own number.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from tests.postgres import Postgres
 from tests.process.model import Date, Organizer
 from tests.process.rehearsal import ADDRESSES, RETURNS, START, STAYS_OUT, Stage, World, play, stage
 
-HISTORIES = int(os.environ.get("HISTORIES", "150"))
-ON_POSTGRESQL = max(10, HISTORIES // 20)
+HISTORIES = int(os.environ.get("HISTORIES", "60"))
+ON_POSTGRESQL = max(5, HISTORIES // 20)
 ROOMS = ("abc-defg-hij", "new-link-xyz", "")
 AHEAD = (-5, 2, 2, 5, 10, 20, 60, 180, 1440)  # minutes from now to a start
 LENGTHS = (30, 30, 10, 60, 120)  # minutes

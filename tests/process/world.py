@@ -117,7 +117,7 @@ def room(number: int) -> str:
     return f"https://meet.google.com/{letters[:3]}-{letters[3:7]}-{letters[7:]}"
 
 
-def meeting(number: int, starts: datetime, length: timedelta = timedelta(hours=1)) -> Meeting:
+def meeting(number: int, starts: datetime, length: timedelta = Meeting.length) -> Meeting:
     """The `number`-th meeting, each in a room of its own."""
     return Meeting(f"meeting-{number}@acme.example", room(number), starts, length=length)
 
@@ -297,7 +297,7 @@ class World:
     def offer(self, one: Meeting, place: int = 0) -> str:
         """Offer an invitation once: the answer, '' when there was none. What gets 250 is in the books."""
         self.offered[one.uid] += 1
-        answer = deliver(self.places[place].smtp, one.raw, ANNA)
+        answer = deliver(self.places[place].smtp, one.raw, one.pal)
         if answer.startswith("250"):
             with self.lock:
                 self.meetings.append(one)
