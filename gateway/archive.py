@@ -65,7 +65,8 @@ def export_to(engine: Engine, out: IO[bytes], now: datetime, tell: Told) -> int:
             raise Unusable(store.not_at_head(schema))
         tables = metadata.sorted_tables
         counts = {
-            one.name: connection.execute(sa.select(sa.func.count()).select_from(one)).scalar_one() for one in tables
+            one.name: connection.execute(_of_people(sa.select(sa.func.count()).select_from(one), one)).scalar_one()
+            for one in tables
         }
         header = Header(schema, _instant(now), counts, {one.name: [c.name for c in one.columns] for one in tables})
         digest = sha256(header.sum())
@@ -86,8 +87,9 @@ def import_from(engine: Engine, lines: Iterable[bytes], tell: Told) -> int:
     header = _header(next(lines, b""))
     with engine.begin() as connection:
         store.alone(connection)
+        tables = metadata.sorted_tables
         full = next(
-            (one.name for one in metadata.sorted_tables if connection.execute(sa.select(one).limit(1)).first()), ""
+            (one.name for one in tables if connection.execute(_of_people(sa.select(one), one).limit(1)).first()), ""
         )
         if full:
             raise Unusable(f"The store is not empty (there are rows in {full}); import into a new one, see store.url")
@@ -102,6 +104,11 @@ def import_from(engine: Engine, lines: Iterable[bytes], tell: Told) -> int:
         return sum(done.values())
 
 
+def _of_people(query: sa.Select[Any], table: Table) -> sa.Select[Any]:
+    """Without the row that migrations leave about the schema: each store has its own."""
+    return query.where(table.c.name != store.OLDEST_NAME) if table is store.secrets else query
+
+
 def _rows(connection: Connection, table: Table) -> Iterator[dict[str, Any]]:
     """The rows of a table by its primary key, in the order of bytes on every store, as they are written."""
     keys: list[Any] = list(table.primary_key.columns)
@@ -110,7 +117,7 @@ def _rows(connection: Connection, table: Table) -> Iterator[dict[str, Any]]:
     columns = [sa.cast(c, sa.Text).label(c.name) if _is_json(c) else c for c in table.columns]
     has_bytes = any(isinstance(c.type, LargeBinary) for c in table.columns)
     found = connection.execution_options(yield_per=_FETCH if has_bytes else _ROWS).execute(
-        sa.select(*columns).order_by(*keys)
+        _of_people(sa.select(*columns), table).order_by(*keys)
     )
     for row in found:
         yield {c.name: _written(c, value) for c, value in zip(table.columns, row, strict=True)}

@@ -46,7 +46,7 @@ EMPTIED: Final[Mapping[Table, Mapping[str, Any]]] = {
         "confirmation": null(), "inviter": None, "inviter_domain": None,
     },
     joins: {"url": "", "name": "", "request": {}, "room": {}, "inviter": None, "inviter_domain": None},
-    outbox: {"recipient": "", "organizer": "", "raw": b"", "error": None},
+    outbox: {"recipient": "", "organizer": "", "raw": b"", "error": None, "note": None},
     conversations: {"key": None, "digest": "", "callback_url": "", "answer": null()},
     callbacks: {"raw": b"", "url": "", "error": None},
 }  # fmt: skip

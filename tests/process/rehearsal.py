@@ -404,7 +404,7 @@ class World:
         for _ in range(ticks):
             await asyncio.sleep(0)
         # At this await and no later one: `finish` would let them go on for a moment.
-        for task in {under_way, *self.process.dispatcher._under_way}:
+        for task in {under_way, *(task for _, task in self.process.dispatcher._under_way.values())}:
             task.cancel()
         await asyncio.wait([under_way])
         await self.process.dispatcher.finish()
