@@ -29,9 +29,9 @@ from tests.process.world import World, meeting, wait_for, world
 LEAD: Final = timedelta(minutes=1)
 BUSY: Final = 0.5  # seconds for which a writer of SQLite waits, in place of ten
 SLOW: Final = 4.0  # seconds that a machine with much to do may take on top; the figures are printed
-CRASHES: Final = 10 if os.environ.get("CHAOS") else 2
+CRASHES: Final = 10 if os.environ.get("CHAOS") else 1
 SENDERS: Final = 3
-LEASE: Final = 15.0  # seconds; longer than PostgreSQL is away
+LEASE: Final = 8.0  # seconds; longer than PostgreSQL is away
 
 LOCK: Final = """
 import sqlite3, sys
