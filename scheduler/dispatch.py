@@ -146,31 +146,56 @@ class Dispatcher(Worker[Join]):
         return self._platforms[join.target["kind"]]
 
     async def _enter(self, join: Join, *, is_final: bool = False) -> Answer | Refused | str | None:
-        def look() -> store.InRoom | None:
-            with self._engine.connect() as connection:
-                return store.in_room(connection, join, self._now())
-
         # One PAL is in one room once, however many invitations to it there are.
         async with self._rooms.setdefault((join.pal_id, join.url), asyncio.Lock()):
             # A second attempt may follow one whose answer was lost.
             found = await self.platform_of(join).find(self._callback_url(join.order_id)) if join.attempt > 1 else None
             if found is not None:
                 return await self._sent(join, found, is_final=is_final)
-            other = await asyncio.to_thread(look)
+            other = await self._in_room(join)
             if other is None:
                 return await self._send(join, is_final=is_final)
-            if other.conversation_id is None:
-                return await self._give_way(join, is_final=is_final)
-            await self._settle(join, other.state, conversation_id=other.conversation_id, wake_at=self._next_look(join))
+            if other.conversation_id is None or (other.is_before and not await self._hand_over(other)):
+                return await self._give_way(join, max(self._now(), other.free_at), is_final=is_final)
+            if other.is_before:
+                return await self._send(join, is_final=is_final)
+            state, look = other.join.state, self._next_look(join)
+            await self._settle(join, state, conversation_id=other.conversation_id, wake_at=look)
             return other.conversation_id
 
-    async def _give_way(self, join: Join, *, is_final: bool) -> Refused | None:
-        """The PAL is being sent into this room, may be there, or is just leaving it: look again in a moment."""
+    async def _in_room(self, join: Join) -> store.InRoom | None:
+        """What sits in the room of a join, once more after a call was found to be over, which nobody had told."""
+
+        def look() -> store.InRoom | None:
+            with self._engine.connect() as connection:
+                return store.in_room(connection, join, self._now())
+
+        while (other := await asyncio.to_thread(look)) is not None and other.conversation_id is not None:
+            held = replace(other.join, conversation_id=other.conversation_id)
+            seen = await self.platform_of(held).look(other.conversation_id)
+            if not isinstance(seen, Seen) or seen.state is not JoinState.ENDED:
+                break
+            await asyncio.to_thread(self._observe, held, seen)
+            log.info("join ended", join=held.id, reason=seen.reason, found="by looking")
+        return other
+
+    async def _hand_over(self, other: store.InRoom) -> bool:
+        """A meeting that follows in the same room has a call of its own: the one before ends with its meeting."""
+        if self._now() < other.join.until or other.conversation_id is None:
+            return False
+        if await self.platform_of(other.join).end(other.conversation_id) is not None:
+            return False
+        held = replace(other.join, conversation_id=other.conversation_id)
+        await asyncio.to_thread(self._observe, held, Seen(JoinState.ENDED, "next-meeting-in-the-room"))
+        return True
+
+    async def _give_way(self, join: Join, since: datetime, *, is_final: bool) -> Refused | None:
+        """The PAL is being sent into this room, may be there, or is just leaving it: look again, after `since`."""
         if is_final:
             await self._settle(join, JoinState.CANCELLED, reason="another-order")
             return Refused(409, None, "another order", {"message": "This PAL is being sent into that call already."})
-        again = self._now() + GIVE_WAY * (1 + self._jitter())
-        await self._settle(join, JoinState.PLANNED, wake_at=again, owner=None)
+        wait = GIVE_WAY * (1 + self._jitter()) if since <= self._now() else timedelta()
+        await self._settle(join, JoinState.PLANNED, wake_at=since + wait, owner=None)
         return None
 
     async def _send(self, join: Join, *, is_final: bool) -> Answer | Refused | None:

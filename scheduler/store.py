@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
@@ -308,10 +308,16 @@ def note_told(connection: Connection, pal_id: str, uid: str, again_at: datetime 
 @dataclass(frozen=True)
 class InRoom:
     """Another join of the PAL that is in the room of one. `conversation_id` None: whether it is, is being found out, or
-    it is just leaving."""
+    it is just leaving. `is_before`: its meeting is over when the one's begins."""
 
+    join: Join
     conversation_id: str | None
-    state: JoinState
+    is_before: bool
+
+    @property
+    def free_at(self) -> datetime:
+        """When the one may look again: at the end of a meeting before it, otherwise soon."""
+        return self.join.until if self.is_before else datetime.min.replace(tzinfo=UTC)
 
 
 def in_room(connection: Connection, join: Join, now: datetime) -> InRoom | None:
@@ -327,15 +333,18 @@ def in_room(connection: Connection, join: Join, now: datetime) -> InRoom | None:
     is_leaving = joins.c.state == JoinState.LEAVING
     known = case((sits, joins.c.conversation_id), else_=None)
     query = (
-        select(known.label("conversation_id"), joins.c.state)
+        select(joins, known.label("known"))
         .where(joins.c.pal_id == join.pal_id, joins.c.url == join.url, joins.c.id != join.id)
-        .where(sits | is_sent | is_tried | is_leaving)
-        # By the meetings themselves: a call that ends as the next one begins is not that one's, its time will be up.
-        .where(joins.c.starts < join.until, joins.c.until > join.starts)
-        .order_by(known.is_(None))
+        .where(joins.c.starts < join.until)
+        # Whose meeting is over when this one begins is not waited for, unless it still sits there.
+        .where(sits | ((is_sent | is_tried | is_leaving) & (joins.c.until > join.starts)))
+        .order_by(known.is_(None), joins.c.until <= join.starts)
     )
     row = connection.execute(query).first()
-    return InRoom(row.conversation_id, JoinState(row.state)) if row is not None else None
+    if row is None:
+        return None
+    other = _join(row)
+    return InRoom(other, row.known, other.until <= join.starts)
 
 
 def is_shared(connection: Connection, join: Join) -> bool:
@@ -506,5 +515,5 @@ def _values(join: Join) -> dict[str, Any]:
 
 
 def _join(row: Row[Any]) -> Join:
-    values = dict(row._mapping)
+    values = {column.name: row._mapping[column.name] for column in joins.columns}
     return Join(**{**values, "state": JoinState(values["state"])})

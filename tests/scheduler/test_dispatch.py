@@ -571,14 +571,35 @@ def test_two_invitations_to_one_room_are_one_call_until_both_are_gone() -> None:
     bench(test)
 
 
-def test_two_meetings_after_each_other_in_one_room_are_two_calls() -> None:
+def test_two_meetings_after_each_other_in_one_room_are_two_calls_one_after_the_other() -> None:
     async def test(it: Bench) -> None:
         it.plan(minutes=30)
         it.plan(minutes=30, uid="u2", later=timedelta(minutes=30))
         await it.dispatcher.work()
         it.now = START + timedelta(minutes=29)
-        assert await it.dispatcher.work() == 2  # a look at the first call, and the second
-        assert [join.conversation_id for join in it.joins()] == ["c1", "c2"]
+        await it.dispatcher.work()
+        first, second = sorted(it.joins(), key=lambda join: join.starts)
+        assert (first.state, second.state, it.script.ended) == (JoinState.STARTED, JoinState.PLANNED, [])
+        assert second.wake_at == START + timedelta(minutes=30)
+        it.now = START + timedelta(minutes=30)
+        await it.dispatcher.work()
+        first, second = sorted(it.joins(), key=lambda join: join.starts)
+        assert (first.state, first.reason) == (JoinState.ENDED, "next-meeting-in-the-room")
+        assert (second.state, second.conversation_id, it.script.ended) == (JoinState.STARTED, "c2", ["c1"])
+
+    bench(test)
+
+
+def test_a_call_that_is_over_unheard_is_not_shared() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        await it.dispatcher.work()
+        it.plan(uid="u2")
+        it.script.verbose = {"status": "ended"}
+        await it.dispatcher.work()
+        first, second = sorted(it.joins(), key=lambda join: join.uid)
+        assert first.state is JoinState.ENDED
+        assert (second.state, second.conversation_id) == (JoinState.STARTED, "c2")
 
     bench(test)
 
