@@ -419,7 +419,7 @@ def _observed(
 ) -> bool:
     values = {
         # The answer that names the call may have been lost with its process: then this is how we hear of it.
-        "conversation_id": func.coalesce(joins.c.conversation_id, conversation_id or None),
+        "conversation_id": func.coalesce(joins.c.conversation_id, literal(conversation_id or None, Text)),
         "state": case((joins.c.state == JoinState.LEAVING, JoinState.CANCELLED), else_=state),
         # Why it was to leave is more than how it left.
         "reason": case((joins.c.state == JoinState.LEAVING, joins.c.reason), else_=reason or joins.c.reason),

@@ -11,7 +11,6 @@ Excluded, each with its reason:
   and its organizer, told of the series only, does not hear that.
 - A meeting that is due in a room where the PAL's call was ended by somebody, and the callback about it has not come
   yet: it shares a call that is over, and hears of the end as the other one does.
-- Two calls of one PAL in one room for meetings that follow each other: they are calls of their own by design.
 
 HISTORIES in the environment says how many are played (60), HISTORIES_SEED which; each store has its own number.
 """
