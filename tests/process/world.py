@@ -40,7 +40,7 @@ from gateway.smtp import listen
 from scheduler.clock import utc_now
 from scheduler.database import connect
 from scheduler.joins import LIVE, Join, JoinState
-from tests.process.outside import ONWARD, Platform, Relay, deliver, platform, relay
+from tests.process.outside import ONWARD, Platform, Relay, Sent, deliver, platform, relay
 from tests.process.victim import run
 
 DOMAIN: Final = "invite.example.com"
@@ -344,6 +344,14 @@ class World:
             f"replies {self.scalar(QUEUED)}",
             *(f"{place.name}: {place.tail()[-600:]}" for place in self.places),
         ]
+
+    def answers(self, one: Meeting, partstat: str) -> list[Sent]:
+        """The answers of a kind to a meeting that the relay has taken."""
+        query = text("SELECT id FROM outbox WHERE uid = :uid AND partstat = :partstat")
+        with self.engine.connect() as connection:
+            known = connection.execute(query, {"uid": one.uid, "partstat": partstat}).scalars()
+            names = {f"<{name}@{DOMAIN}>" for name in known}
+        return [sent for sent in self.relay.sent if sent.message_id in names]
 
     def between_relay_and_record(self) -> set[str]:
         """The replies that the relay has taken and the store does not know to be sent, by Message-ID."""
