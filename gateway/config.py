@@ -73,6 +73,13 @@ def _address(text: str) -> str:
     return text
 
 
+def _header_text(text: str) -> str:
+    if not text or not text.isascii() or not text.isprintable() or text.strip() != text:
+        raise PydanticCustomError("key", "A key is printable ASCII without spaces around it")
+    return text
+
+
+HeaderText = Annotated[str, AfterValidator(_header_text)]
 HttpAddress = Annotated[str, AfterValidator(_address)]
 
 
@@ -143,7 +150,7 @@ class PlatformSettings(_Section):
     """The conversation API. Without a base_url the built-in sandbox answers."""
 
     base_url: HttpAddress = ""
-    api_key: str = "sandbox"
+    api_key: HeaderText = "sandbox"
     mirror_pals: bool = False
     joinable: tuple[str, ...] = ("google_meet",)
     jitsi_hosts: tuple[str, ...] = ()
@@ -153,7 +160,7 @@ class TargetSettings(_Section):
     """Another place that PALs can be sent to (scheduler.targets)."""
 
     base_url: HttpAddress = Field(min_length=1)
-    api_key: str = ""
+    api_key: HeaderText
 
 
 class CallbackSettings(_Section):

@@ -3,10 +3,12 @@
 Rules of this file:
 - Claimed and committed before it is sent, written down after; `Webhook-Id` is the same however often it is sent.
 - The bytes are the platform's own.
+- An address that hangs takes its share of the room, and keeps the callbacks to others waiting no longer.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -21,6 +23,7 @@ from gateway.store_calls import Callback
 from scheduler.worker import Worker
 
 MAX_UNDER_WAY: Final = 20
+SHARE: Final = 5  # of one address
 LEASE: Final = timedelta(seconds=60)  # longer than the time-outs of one POST
 FIRST_WAIT: Final = timedelta(seconds=5)
 LONGEST_WAIT: Final = timedelta(hours=1)
@@ -38,10 +41,19 @@ class Forwarding(Worker[Callback]):
         self._private = private
         self._now = now
         self._owner = owner
+        self._busy: frozenset[str] = frozenset()  # addresses that have their share under way
+
+    def room(self) -> int:
+        under_way = Counter(one.url for one in self.under_way())
+        self._busy = frozenset(url for url, number in under_way.items() if number >= SHARE)
+        return min(super().room(), SHARE)
+
+    def holds_back(self) -> bool:
+        return super().holds_back() or bool(self._busy)
 
     def claim(self, limit: int) -> list[Callback]:
         with self._engine.begin() as connection:
-            return store_calls.claim_callbacks(connection, self._now(), self._owner, LEASE, limit)
+            return store_calls.claim_callbacks(connection, self._now(), self._owner, LEASE, limit, self._busy)
 
     def give_back(self, items: Sequence[Callback]) -> None:
         # Also one that may have left: who gets it twice sees one Webhook-Id.
@@ -50,7 +62,7 @@ class Forwarding(Worker[Callback]):
 
     def next_due(self) -> datetime | None:
         with self._engine.connect() as connection:
-            return store_calls.next_callback(connection)
+            return store_calls.next_callback(connection, self._busy)
 
     async def carry_out(self, callback: Callback) -> None:
         headers = {"Content-Type": "application/json", "Webhook-Id": callback.id}

@@ -8,7 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -230,10 +230,13 @@ def heard_of(connection: Connection, join_ids: Iterable[str]) -> dict[str, list[
     return heard
 
 
-def claim_callbacks(connection: Connection, now: datetime, owner: str, lease: timedelta, limit: int) -> list[Callback]:
-    """Take up to `limit` callbacks that are to be passed on; they are ours until now + lease."""
+def claim_callbacks(
+    connection: Connection, now: datetime, owner: str, lease: timedelta, limit: int, busy: Collection[str] = ()
+) -> list[Callback]:
+    """Take up to `limit` callbacks that are to be passed on, but to no `busy` address; ours until now + lease."""
     columns = [callbacks.c[name] for name in Callback.__dataclass_fields__]
-    return [Callback(**row._mapping) for row in take(connection, callbacks, Lease(now, owner, lease, limit), columns)]
+    rows = take(connection, callbacks, Lease(now, owner, lease, limit), columns, callbacks.c.url.not_in(busy))
+    return [Callback(**row._mapping) for row in rows]
 
 
 def give_back_callbacks(connection: Connection, claimed: Iterable[Callback], now: datetime) -> None:
@@ -251,6 +254,6 @@ def settle_callback(
     return changed.rowcount == 1
 
 
-def next_callback(connection: Connection) -> datetime | None:
-    """The earliest instant at which a callback is to be passed on."""
-    return next_wake(connection, callbacks)
+def next_callback(connection: Connection, busy: Collection[str] = ()) -> datetime | None:
+    """The earliest instant at which a callback is to be passed on, but to no `busy` address."""
+    return next_wake(connection, callbacks, callbacks.c.url.not_in(busy))
