@@ -14,7 +14,7 @@ from secrets import token_bytes, token_hex
 from typing import Final
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url
 
 from gateway import store
 from gateway.authentication import Require
@@ -50,9 +50,13 @@ log = structlog.get_logger("gateway")
 
 
 def open_store(url: str) -> Engine:
-    """A migrated store, its folder made when it is a file."""
+    """A migrated store, its folder made when it is a file. Raises CannotStart."""
     if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(url.removeprefix("sqlite:///")).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotStart(f"{folder} cannot be made ({error.strerror}); look at store.url.") from error
     engine = connect(url)
     try:
         newer = store.migrate(engine)
@@ -132,8 +136,9 @@ class Gateway:
 
     def _say_ready(self) -> None:
         ports = {"smtp": self.smtp_port, "http": self.http_port}
+        store_name = make_url(self.settings.store.url).render_as_string(hide_password=True)
         opened = {name: port for name, port in ports.items() if name in self.settings.roles}
-        log.info("gateway ready", **opened, roles=",".join(self.settings.roles), store=self.settings.store.url)
+        log.info("gateway ready", **opened, roles=",".join(self.settings.roles), store=store_name)
         if self.mail is not None and self.settings.senders.sender_auth is Require.OFF:
             log.warning("SENDERS ARE NOT VERIFIED (sender_auth=off): whoever writes a From header is believed")
 

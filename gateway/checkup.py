@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Select, exists, func, insert, select, text
+from sqlalchemy import Connection, Engine, Select, delete, exists, func, insert, select, text
 from sqlalchemy.exc import DatabaseError
 
 from gateway import store
@@ -21,6 +21,7 @@ from scheduler.store import events, joins
 
 OVERDUE: Final = timedelta(minutes=2)  # a lease is one minute, the sweep two seconds
 _PROBE: Final = "db-check"
+_PROBE_BYTES: Final = 64 * 1024  # more than what a store has set aside
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,12 @@ def _integrity(connection: Connection) -> Finding:
 
 
 def _written(engine: Engine) -> Finding:
-    """Whether a row can be written; it is taken back."""
+    """Whether a row can be written and committed, for which a full disk has no room; it is taken out again."""
     try:
-        with engine.connect() as connection:
-            connection.execute(insert(store.secrets).values(name=_PROBE, value=b""))
-            connection.rollback()
+        with engine.begin() as connection:
+            connection.execute(insert(store.secrets).values(name=_PROBE, value=bytes(_PROBE_BYTES)))
+        with engine.begin() as connection:
+            connection.execute(delete(store.secrets).where(store.secrets.c.name == _PROBE))
     except DatabaseError as error:
         mend = "look at the disk, the file's owner, and the rights of the user in store.url"
         return Finding("writing", False, str(error.orig).strip(), mend)

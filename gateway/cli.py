@@ -8,10 +8,12 @@ Rules of this file:
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -51,7 +53,34 @@ app.add_typer(db.app, name="db")
 
 def main() -> None:
     """Run the command line."""
-    app()
+    for word in sys.argv[1:]:
+        if not _is_text(word) and not os.path.lexists(word):
+            print(f"pal-gateway: {word!a} is not UTF-8.", file=sys.stderr)
+            sys.exit(2)
+    try:
+        app()
+    except SystemExit:
+        _flush()
+        raise
+    except OSError as error:
+        _unwritten(error)
+
+
+def _is_text(word: str) -> bool:
+    return word.encode("utf-8", "replace").decode() == word
+
+
+def _flush() -> None:
+    """What was said is written now: afterwards nobody could be told that it cannot be."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _unwritten(error)
+
+
+def _unwritten(error: OSError) -> NoReturn:
+    print(f"pal-gateway: The output cannot be written: {error.strerror}.", file=sys.stderr)
+    os._exit(1)  # without a flush, which would fail once more
 
 
 @app.command()

@@ -38,12 +38,20 @@ class Sink:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         name = _name(content)
-        await asyncio.to_thread(self._write, name, content)
+        try:
+            await asyncio.to_thread(self._write, name, content)
+        except OSError as error:  # a disk that is full may have room again
+            return f"452 4.3.1 {self._folder} cannot be written: {error.strerror}"
         return f"250 2.0.0 Written as {name}"
 
     def _write(self, name: str, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / name).write_bytes(content)
+        partial = self._folder / f"{name}.partial"
+        try:
+            partial.write_bytes(content)
+            partial.replace(self._folder / name)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 class _Talk(SMTP):

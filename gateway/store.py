@@ -599,18 +599,19 @@ def invite_ids(connection: Connection, mail_id: str) -> list[str]:
 
 def mails_aside(connection: Connection) -> list[str]:
     """The mails that are kept aside for some PAL, the oldest first."""
+    aside = (invites.c.verdict == Verdict.QUARANTINED) & invites.c.forgotten_at.is_(None)
     query = (
         select(mails.c.id)
-        .where(mails.c.id.in_(select(invites.c.mail_id).where(invites.c.verdict == Verdict.QUARANTINED)))
+        .where(mails.c.id.in_(select(invites.c.mail_id).where(aside)))
         .order_by(mails.c.received_at, mails.c.id)
     )
     return list(connection.execute(query).scalars())
 
 
 def set_aside(connection: Connection, mail_id: str, *, locked: bool = False) -> list[InviteRow]:
-    """For whom a mail is kept aside; `locked`: until the transaction ends."""
-    query = select(invites).where(invites.c.mail_id == mail_id, invites.c.verdict == Verdict.QUARANTINED)
-    query = query.order_by(invites.c.id)
+    """For whom a mail is kept aside, until it is forgotten; `locked`: until the transaction ends."""
+    aside = (invites.c.verdict == Verdict.QUARANTINED) & invites.c.forgotten_at.is_(None)
+    query = select(invites).where(invites.c.mail_id == mail_id, aside).order_by(invites.c.id)
     return [InviteRow(**row._mapping) for row in connection.execute(query.with_for_update() if locked else query)]
 
 

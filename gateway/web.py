@@ -29,6 +29,7 @@ from gateway.api.pals import Pals
 from scheduler.clock import utc_now
 from scheduler.joins import JoinState
 
+MAX_ID: Final = 200  # characters of a conversation_id
 MAX_CALLBACK_BYTES: Final = 4 * 1024 * 1024  # a transcript of a long call is some 100 kB
 
 log = structlog.get_logger("joins")
@@ -152,7 +153,7 @@ class _Said:
             event_type,
             OBSERVED.get(event_type),
             reason,
-            conversation_id if isinstance(conversation_id, str) else "",
+            conversation_id if isinstance(conversation_id, str) and len(conversation_id) <= MAX_ID else "",
         )
 
 

@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy
-from sqlalchemy import DateTime, Engine, MetaData, create_engine, event
+from sqlalchemy import DateTime, Engine, MetaData, create_engine, event, make_url
 from sqlalchemy.engine import Connection, Dialect, ExceptionContext
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlalchemy.types import TypeDecorator
@@ -65,8 +65,16 @@ class Text(TypeDecorator[str]):
         return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value) if value is not None else None
 
 
+def _check(url: str) -> None:
+    try:
+        make_url(url)
+    except ValueError as error:  # of a port or an IPv6 address
+        raise ArgumentError(str(error)) from error
+
+
 def connect(url: str) -> Engine:
-    """An engine for a store URL: `sqlite:///PATH`, `sqlite://` (in memory), `postgresql://…`."""
+    """An engine for a store URL: `sqlite:///PATH`, `sqlite://` (in memory), `postgresql://…`. Raises ArgumentError."""
+    _check(url)
     if not url.startswith("sqlite"):
         engine = create_engine(url, pool_pre_ping=True)
         event.listen(engine, "handle_error", _no_longer_writable)
@@ -89,6 +97,7 @@ def connect(url: str) -> Engine:
 
 def reading(url: str) -> Engine:
     """An engine whose transactions see the store as it was at their first question, and hold up no writer."""
+    _check(url)
     if not url.startswith("sqlite"):
         return create_engine(url, isolation_level="REPEATABLE READ")
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None})

@@ -58,11 +58,12 @@ def opening_store() -> Iterator[None]:
     """One sentence for a store that cannot be opened."""
     from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
+    from gateway.ports import CannotStart
     from gateway.store import NewerSchema
 
     try:
         yield
-    except NewerSchema as error:
+    except (NewerSchema, CannotStart) as error:
         fail(str(error), 2)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
         fail("store.url is not a store; write sqlite:///PATH or postgresql://USER@HOST/NAME.", 2)

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import EEXIST
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -151,6 +152,8 @@ def _out(path: str) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    if os.path.lexists(path):
+        raise FileExistsError(EEXIST, "it is there already; name another file", path)
     partial = Path(path + ".partial")
     partial.unlink(missing_ok=True)
     try:

@@ -68,7 +68,8 @@ def cancel(
     from scheduler.clock import utc_now
 
     with opened(None, config) as engine, engine.begin() as connection:
-        _say(interventions.cancel(connection, join_id, utc_now()), connection, as_json)
+        line = _outcome(interventions.cancel(connection, join_id, utc_now()), connection, as_json)
+    typer.echo(line)
 
 
 @app.command("retry")
@@ -86,18 +87,20 @@ def retry(
 
     settings = settings_of(config)
     with opened(settings.store.url) as engine, engine.begin() as connection:
-        _say(interventions.retry(connection, join_id, utc_now(), settings.scheduling()), connection, as_json)
+        done = interventions.retry(connection, join_id, utc_now(), settings.scheduling())
+        line = _outcome(done, connection, as_json)
+    typer.echo(line)
 
 
-def _say(done: Join | str, connection: Connection, as_json: bool) -> None:
-    """What came of it; a refusal ends the command."""
+def _outcome(done: Join | str, connection: Connection, as_json: bool) -> str:
+    """What is to be said once it is committed; a refusal ends the command."""
     from gateway import store
 
     if isinstance(done, str):
         fail(done, 1)
     pal = store.pal_with_id(connection, done.pal_id)
     address = pal.address if pal is not None and pal.address else done.pal_id
-    typer.echo(_join_json(done, address) if as_json else f"{join_line(done)}  {address}")
+    return _join_json(done, address) if as_json else f"{join_line(done)}  {address}"
 
 
 def _join_json(join: Join, address: str) -> str:

@@ -277,6 +277,8 @@ def test_a_quarantined_mail_is_not_forgotten_silently(engine: Engine) -> None:
     with capture_logs() as logs:
         house.forget()
     assert {"event": "quarantined mail forgotten", "log_level": "warning", "mail": mail_id, "reason": "error"} in logs
+    with engine.connect() as connection:
+        assert (store.mails_aside(connection), store.set_aside(connection, mail_id)) == ([], [])
 
 
 @pytest.mark.parametrize(("method", "more"), [("REQUEST", ()), ("REQUEST", ("SEQUENCE:3",)), ("CANCEL", ())])
