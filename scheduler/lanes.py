@@ -2,8 +2,10 @@
 
 Rules of this file:
 - Each kind of target has room of its own; a PAL that has its share under way waits.
-- A target that left so many requests in a row unanswered is asked by one join at a time, with pauses (its circuit is
-  open), until it answers. The others wait in the table as they are: nothing is tried less well or given up for it.
+- A join that was not tried yet goes before those that were: whoever hangs again and again keeps no newcomer waiting.
+- A target that left so many requests in a row unanswered has an open circuit: those that were tried before ask one at a
+  time, with pauses, until it answers. Who was not tried yet is not held back: it may be other PALs' calls that hang.
+  Who waits stays in the table as it is: nothing is given up for it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Final
 from scheduler.joins import Join
 
 ROOM: Final = 100  # joins under way to one kind of target; its clients have as many connections
-SHARE: Final = 25  # of one PAL, from which on it gets no more
+SHARE: Final = 10  # of one PAL, from which on it gets no more
 UNANSWERED: Final = 10  # requests in a row
 FIRST_PAUSE: Final = 1.0  # seconds
 LONGEST_PAUSE: Final = 15.0
@@ -50,13 +52,15 @@ class Circuit:
 
 @dataclass(frozen=True)
 class Lanes:
-    """What may be claimed: up to `room` joins of no `closed` kind and no `busy` PAL, and one of each kind in `probes`.
+    """What may be claimed: up to `room` joins of no `full` kind and no `busy` PAL, of `open` kinds only those that were
+    not tried yet, and one more of each kind in `probes`.
 
-    `pauses`: in how many seconds one of a closed kind may be claimed, 0 for those in `probes`.
+    `pauses`: in how many seconds one of an open kind may be claimed, 0 for those in `probes`.
     """
 
     room: int = ROOM
-    closed: frozenset[str] = frozenset()
+    full: frozenset[str] = frozenset()
+    open: frozenset[str] = frozenset()
     busy: frozenset[str] = frozenset()
     probes: frozenset[str] = frozenset()
     pauses: tuple[tuple[str, float], ...] = ()
@@ -64,7 +68,7 @@ class Lanes:
     @property
     def hold_back(self) -> bool:
         """Whether something that is due may have to wait."""
-        return bool(self.closed or self.busy)
+        return bool(self.full or self.open or self.busy)
 
 
 def lanes(under_way: Iterable[Join], circuits: Mapping[str, Circuit], at: float) -> Lanes:
@@ -73,11 +77,13 @@ def lanes(under_way: Iterable[Join], circuits: Mapping[str, Circuit], at: float)
     of_kind = Counter(str(join.target["kind"]) for join in joins)
     of_pal = Counter(join.pal_id for join in joins)
     is_open = {kind for kind, circuit in circuits.items() if circuit.is_open}
-    closed = is_open | {kind for kind in circuits if of_kind[kind] >= ROOM}
-    waits = {kind: circuits[kind].probe_at - at for kind in is_open if not of_kind[kind]}
+    full = {kind for kind in circuits if of_kind[kind] >= ROOM}
+    tried = Counter(str(join.target["kind"]) for join in joins if join.attempt > 1)
+    waits = {kind: circuits[kind].probe_at - at for kind in is_open - full if not tried[kind]}
     return Lanes(
-        room=min((ROOM - of_kind[kind] for kind in circuits.keys() - closed), default=ROOM),
-        closed=frozenset(closed),
+        room=min((ROOM - of_kind[kind] for kind in circuits.keys() - full), default=ROOM),
+        full=frozenset(full),
+        open=frozenset(is_open),
         busy=frozenset(pal for pal, number in of_pal.items() if number >= SHARE),
         probes=frozenset(kind for kind, seconds in waits.items() if seconds <= 0),
         pauses=tuple((kind, max(seconds, 0.0)) for kind, seconds in waits.items()),

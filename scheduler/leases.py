@@ -62,13 +62,17 @@ def take(
     lease: Lease,
     columns: Sequence[Column[Any]],
     those: ColumnElement[bool] | None = None,
+    first: ColumnElement[bool] | None = None,
     **values: Any,
 ) -> Sequence[Row[Any]]:
-    """Take rows (of `those`) whose instant has come; they are ours until the lease ends. Each claim is an attempt."""
+    """Take rows (of `those`) whose instant has come; they are ours until the lease ends. Each claim is an attempt.
+
+    Those for which `first` is false come before the others; among them the earliest.
+    """
     due = (
         select(table.c.id)
         .where(table.c.wake_at <= lease.now, those if those is not None else true())
-        .order_by(table.c.wake_at)
+        .order_by(*((first,) if first is not None else ()), table.c.wake_at)
         .limit(lease.limit)
         .with_for_update(skip_locked=True)
     )

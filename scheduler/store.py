@@ -232,12 +232,13 @@ def claim(
     claimed = case((joins.c.state == JoinState.PLANNED, JoinState.CLAIMED), else_=joins.c.state)
 
     def taken(limit: int, those: ColumnElement[bool] | None) -> Iterator[Join]:
-        lines = take(connection, joins, Lease(now, owner, lease, limit), list(joins.c), those, state=claimed)
+        ours = Lease(now, owner, lease, limit)
+        lines = take(connection, joins, ours, list(joins.c), those, first=joins.c.attempt > 0, state=claimed)
         yield from (_join(row) for row in lines)
 
     found = list(taken(limit, _in_open_lanes(lanes, now) if lanes is not None else None))
     for kind in lanes.probes if lanes is not None else ():
-        found += taken(1, _kind() == kind)
+        found += taken(1, (_kind() == kind) & (joins.c.attempt > 0))
     return sorted(found, key=lambda join: join.at)
 
 
@@ -251,7 +252,8 @@ def _in_open_lanes(lanes: Lanes, now: datetime) -> ColumnElement[bool] | None:
     if not lanes.hold_back:
         return None
     is_over = (joins.c.until <= now) & joins.c.state.in_([JoinState.PLANNED, JoinState.CLAIMED])
-    return is_over | (_kind().not_in(lanes.closed) & joins.c.pal_id.not_in(lanes.busy))
+    may_go = _kind().not_in(lanes.open) | (joins.c.attempt == 0)
+    return is_over | (_kind().not_in(lanes.full) & joins.c.pal_id.not_in(lanes.busy) & may_go)
 
 
 def give_back(connection: Connection, claimed: Iterable[Join], now: datetime) -> None:

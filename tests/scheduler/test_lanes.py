@@ -29,13 +29,13 @@ def failed(times: int, at: float = 0.0) -> Circuit:
 
 def test_each_kind_has_room_of_its_own() -> None:
     found = lanes(joins(ROOM, "scenario_meeting"), dict.fromkeys(KINDS, CLOSED), 0.0)
-    assert (found.closed, found.room, found.hold_back) == (frozenset({"scenario_meeting"}), ROOM, True)
+    assert (found.full, found.room, found.hold_back) == (frozenset({"scenario_meeting"}), ROOM, True)
 
 
 @pytest.mark.parametrize(("number", "room"), [(0, ROOM), (1, ROOM - 1), (ROOM - 1, 1)])
 def test_there_is_room_until_it_is_full(number: int, room: int) -> None:
     found = lanes(joins(number), {"conversation": CLOSED}, 0.0)
-    assert (found.room, found.closed, found.hold_back) == (room, NONE, False)
+    assert (found.room, found.full, found.hold_back) == (room, NONE, False)
 
 
 def test_a_pal_that_has_its_share_waits_and_others_do_not() -> None:
@@ -54,11 +54,11 @@ def test_an_open_circuit_lets_one_through_after_a_pause_that_grows() -> None:
     circuit = failed(UNANSWERED, at=10.0)
     known = {"conversation": circuit}
     early = lanes((), known, 10.25)
-    assert (early.closed, early.probes, early.pauses) == (CONVERSATION, NONE, (("conversation", 0.75),))
+    assert (early.open, early.probes, early.pauses) == (CONVERSATION, NONE, (("conversation", 0.75),))
     assert lanes((), known, 11.0).probes == CONVERSATION
     # While one is on its way, no other.
-    asking = lanes(joins(1), known, 11.0)
-    assert (asking.closed, asking.probes, asking.pauses) == (CONVERSATION, NONE, ())
+    asking = lanes([replace(one, attempt=2) for one in joins(1)], known, 11.0)
+    assert (asking.open, asking.probes, asking.pauses) == (CONVERSATION, NONE, ())
     assert [failed(UNANSWERED + n).probe_at - failed(UNANSWERED + n).since for n in range(4)] == [1, 2, 4, 8]
     assert failed(UNANSWERED + 50).probe_at - failed(UNANSWERED + 50).since == LONGEST_PAUSE
 
@@ -70,4 +70,4 @@ def test_those_that_were_under_way_when_it_opened_make_the_pause_no_longer() -> 
 
 def test_another_kind_goes_on_beside_an_open_circuit() -> None:
     found = lanes(joins(3), {"conversation": CLOSED, "scenario_meeting": failed(UNANSWERED)}, 0.0)
-    assert (found.room, found.closed) == (ROOM - 3, frozenset({"scenario_meeting"}))
+    assert (found.room, found.open, found.full) == (ROOM - 3, frozenset({"scenario_meeting"}), NONE)
