@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from gateway import store
 from scheduler.database import connect
 from scheduler.joins import Join
+from scheduler.lanes import ROOM, UNANSWERED
 from tests.process.platform import Platform, platform
 from tests.process.processes import free_port, serving, until
 from tests.process.rows import due, joins, states, write
@@ -74,7 +75,7 @@ def test_a_newcomer_does_not_wait_for_those_that_hang_again_and_again(
     tmp_path: Path, store_url: str, engine: Engine
 ) -> None:
     """More joins than there is room for hang; the circuit is open when another PAL's is due."""
-    write(engine, *(due(f"stuck{n}", pal_id=f"s{n % 30}") for n in range(HANGING)))
+    write(engine, *(due(f"stuck{n}", pal_id=f"s{n % 30}") for n in range(ROOM + UNANSWERED)))
     with platform(hangs=lambda order: order["pal_id"].startswith("s")) as there:
         values = {"HTTP__PORT": 9, "STOP_SECONDS": 1, "PLATFORM__BASE_URL": there.url}
         with serving(store_url, tmp_path, "scheduler", **values) as process:
