@@ -229,7 +229,7 @@ def test_wrong_words(engine: Engine) -> None:
 def _costly() -> bytes:
     """A mail of thousands of parts, which takes a reader longer than a tenth of a second."""
     part = b"--x\r\nContent-Type: text/plain\r\n\r\n\r\n"
-    return b'Content-Type: multipart/mixed; boundary="x"\r\n\r\n' + part * 100_000 + b"--x--\r\n"
+    return b'Content-Type: multipart/mixed; boundary="x"\r\n\r\n' + part * 400_000 + b"--x--\r\n"
 
 
 COSTLY = _costly()
