@@ -86,6 +86,7 @@ def test_a_newcomer_does_not_wait_for_those_that_hang_again_and_again(
             print(f"a newcomer was sent {monotonic() - began:.1f} s after it was due")
 
 
+@pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
 def test_one_at_a_time_asks_a_target_that_is_not_there_until_it_is(
     tmp_path: Path, store_url: str, engine: Engine
 ) -> None:

@@ -23,7 +23,7 @@ from tests.conftest import empty_store
 from tests.process.outside import Fault
 from tests.process.world import World, world
 
-SECONDS: Final = float(os.environ.get("STORM_SECONDS", "12"))
+SECONDS: Final = float(os.environ.get("STORM_SECONDS", "8"))
 SENDERS: Final = 4
 PLATFORM_FAULTS: Final = 0.3
 RELAY_FAULTS: Final = 0.2
