@@ -24,8 +24,11 @@ run: setup  ## start the gateway on its embedded default, show one invitation fr
 demo: setup  ## the same, ending after the join
 	@$(BIN)/pal-gateway demo
 
-test: setup  ## every test
-	@$(BIN)/python -m pytest
+test: setup  ## every test; those that start processes beside the others, their outcome at the end
+	@mkdir -p var
+	@$(BIN)/python -m pytest tests/process > var/test-process.log 2>&1 & beside=$$!; \
+	  $(BIN)/python -m pytest --ignore tests/process; others=$$?; \
+	  wait $$beside; processes=$$?; cat var/test-process.log; exit $$((others | processes))
 
 check: setup  ## what CI runs: lint, format, types, tests
 	@$(BIN)/ruff check .

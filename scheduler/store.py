@@ -328,8 +328,9 @@ def in_room(connection: Connection, join: Join, now: datetime) -> InRoom | None:
     Asked after the claim was committed: of two processes that claim at once, at least one sees the other.
     """
     sits = joins.c.state.in_([JoinState.STARTED, JoinState.JOINED]) & joins.c.conversation_id.is_not(None)
-    # Within a process the room's lock keeps them apart.
-    is_sent = (joins.c.state == JoinState.CLAIMED) & (joins.c.owner != join.owner) & (joins.c.wake_at > now)
+    # Within a process the room's lock keeps them apart, but for one that was tried before: it may sit there already.
+    is_others = (joins.c.owner != join.owner) | (joins.c.attempt > 1)
+    is_sent = (joins.c.state == JoinState.CLAIMED) & is_others & (joins.c.wake_at > now)
     # Whose last try failed may sit there all the same; who gave way or came out of a call has no owner.
     is_tried = (joins.c.state == JoinState.PLANNED) & (joins.c.attempt > 0) & joins.c.owner.is_not(None)
     is_leaving = joins.c.state == JoinState.LEAVING

@@ -692,6 +692,27 @@ def test_two_processes_send_one_pal_into_one_room_once() -> None:
     bench(test)
 
 
+def test_who_is_due_with_one_whose_answer_was_lost_waits_until_that_is_found() -> None:
+    """Both are claimed at once by one process, the one that was not tried yet first."""
+
+    async def test(it: Bench) -> None:
+        it.plan(uid="u2")
+        it.script.answers = ["lose"]
+        await it.dispatcher.work()
+        it.plan(uid="u1")
+        it.now += timedelta(seconds=3)
+        with it.engine.begin() as connection:
+            due = {join.uid: join for join in store.claim(connection, it.now, it.dispatcher.owner, LEASE, 10)}
+        await it.dispatcher.carry_out(due["u1"])
+        await it.dispatcher.carry_out(due["u2"])
+        it.now += timedelta(seconds=2)
+        await it.dispatcher.work()
+        assert {join.conversation_id for join in it.joins()} == {"c1"}
+        assert len(it.script.posts) == 1
+
+    bench(test)
+
+
 def test_an_order_gives_way_to_another_process() -> None:
     async def test(it: Bench) -> None:
         it.plan()
