@@ -26,8 +26,8 @@ demo: setup  ## the same, ending after the join
 
 test: setup  ## every test; those that start processes beside the others, their outcome at the end
 	@mkdir -p var
-	@$(BIN)/python -m pytest tests/process > var/test-process.log 2>&1 & beside=$$!; \
-	  $(BIN)/python -m pytest --ignore tests/process; others=$$?; \
+	@$(BIN)/python -m pytest tests/process --timeout 180 > var/test-process.log 2>&1 & beside=$$!; \
+	  $(BIN)/python -m pytest --ignore tests/process --timeout 180; others=$$?; \
 	  wait $$beside; processes=$$?; cat var/test-process.log; exit $$((others | processes))
 
 check: setup  ## what CI runs: lint, format, types, tests
