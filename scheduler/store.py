@@ -341,7 +341,8 @@ def in_room(connection: Connection, join: Join, now: datetime) -> InRoom | None:
         .where(joins.c.starts < join.until)
         # Whose meeting is over when this one begins is not waited for, unless it still sits there.
         .where(sits | ((is_sent | is_tried | is_leaving) & (joins.c.until > join.starts)))
-        .order_by(known.is_(None), joins.c.until <= join.starts)
+        # Of several that are over by then, the last one is waited for.
+        .order_by(known.is_(None), joins.c.until <= join.starts, joins.c.until.desc())
     )
     row = connection.execute(query).first()
     if row is None:

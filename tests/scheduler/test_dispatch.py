@@ -590,6 +590,23 @@ def test_two_meetings_after_each_other_in_one_room_are_two_calls_one_after_the_o
     bench(test)
 
 
+def test_who_waits_for_a_room_waits_for_the_last_of_those_who_share_it() -> None:
+    async def test(it: Bench) -> None:
+        it.plan(minutes=15, uid="u0")
+        it.plan(minutes=30)
+        it.plan(minutes=30, uid="u2", later=timedelta(minutes=30))
+        await it.dispatcher.work()
+        it.now = START + timedelta(minutes=29)
+        await it.dispatcher.work()
+        assert it.script.ended == []
+        it.now = START + timedelta(minutes=30)
+        await it.dispatcher.work()
+        assert it.script.ended == ["c1"]
+        assert {join.conversation_id for join in it.joins()} == {"c1", "c2"}
+
+    bench(test)
+
+
 def test_a_call_that_is_over_unheard_is_not_shared() -> None:
     async def test(it: Bench) -> None:
         it.plan()
