@@ -8,8 +8,7 @@ from pathlib import Path
 
 from gateway.config import PREFIX, Http, Smtp
 from gateway.inbound.dialogue import Kind
-from gateway.inbound.edge import listen_unix
-from gateway.smtp import listen
+from gateway.sockets import listen, listen_unix
 
 
 class CannotStart(Exception):

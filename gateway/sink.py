@@ -8,7 +8,7 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from gateway.smtp import listen
+from gateway.sockets import listen
 
 
 class Sink:

@@ -11,7 +11,6 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
@@ -151,19 +150,3 @@ class Desk:
     async def handle_exception(self, error: Exception) -> str:
         log.error("smtp fault", error=repr(error))
         return answers.AWAY
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0: any free one. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Its protocol is named: asyncio sends without delay (TCP_NODELAY) only where it is, and each answer waited 40 ms.
-    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((host, port))
-        found.listen(128)
-    except OSError:
-        found.close()
-        raise
-    found.setblocking(False)
-    return found

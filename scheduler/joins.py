@@ -160,25 +160,17 @@ def refill_at(event: Event, now: datetime, policy: Policy) -> datetime | None:
     return max(now, beyond.starts - policy.horizon) + policy.horizon / 10
 
 
+@dataclass
 class _Planner:
     """One run of `plan`: what it was given, and the rows it has written so far."""
 
-    def __init__(
-        self,
-        event: Event,
-        existing: tuple[Join, ...],
-        attendant: Attendant,
-        now: datetime,
-        policy: Policy,
-        again: Collection[datetime] = (),
-    ) -> None:
-        self.event = event
-        self.existing = existing
-        self.attendant = attendant
-        self.now = now
-        self.policy = policy
-        self.again = again
-        self.rows: dict[str, Join] = {}
+    event: Event
+    existing: tuple[Join, ...]
+    attendant: Attendant
+    now: datetime
+    policy: Policy
+    again: Collection[datetime] = ()
+    rows: dict[str, Join] = field(default_factory=dict)
 
     def run(self) -> None:
         # A row whose occurrence is over is the clock's: an edit of past dates changes nothing.

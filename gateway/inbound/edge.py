@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from gateway.config import Smtp
 from gateway.inbound.certificate import Certificate
 from gateway.inbound.dialogue import Crowd, Dialogue, Kind
-
-SOCKET_MODE: Final = 0o660  # a Unix socket is for its owner and group
 
 
 class Edge:
@@ -55,21 +52,3 @@ class Edge:
 
     def _dialogue(self, kind: Kind) -> Dialogue:
         return Dialogue(self._handler, self._domain, kind, self._settings, self._crowd, self._certificate)
-
-
-def listen_unix(path: Path) -> socket.socket:
-    """A bound Unix socket, in place of one that nobody listens on any more. Raises OSError."""
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if path.is_socket() and found.connect_ex(str(path)):
-            path.unlink()
-        found.close()
-        found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        found.bind(str(path))
-        path.chmod(SOCKET_MODE)
-        found.listen(128)
-    except OSError:
-        found.close()
-        raise
-    found.setblocking(False)
-    return found

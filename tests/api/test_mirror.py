@@ -24,7 +24,7 @@ from gateway import store
 from gateway.app import Server
 from gateway.documents import difference, without_conferencing
 from gateway.pals import Pal
-from gateway.smtp import listen
+from gateway.sockets import listen
 from scheduler.clock import utc_now
 from tests.api.conftest import Running, serving
 from tests.api.test_specification import created, document, refused

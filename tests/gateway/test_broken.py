@@ -31,7 +31,7 @@ from gateway.pals import Pal
 from gateway.regrets import AT_ONCE, release, tell_of_broken
 from gateway.senders import Sender
 from gateway.sink import Sink
-from gateway.smtp import listen
+from gateway.sockets import listen
 from scheduler.database import connect
 from scheduler.dispatch import Dispatcher
 from scheduler.joins import LIVE, Join, JoinState, Policy

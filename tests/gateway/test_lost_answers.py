@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway import smtp, store_outbox
+from gateway import sockets, store_outbox
 from gateway.intake import Incoming, fresh_id
 from gateway.outbox import Outbox, Via
 from gateway.returns import Returns
@@ -81,7 +81,7 @@ def test_what_is_sent_again_is_the_same_mail_and_tried_for_another_day(desk: Des
     with desk.engine.begin() as connection:
         assert store_outbox.queue_again(connection, first.id, desk.now) == 1
         assert store_outbox.queue_again(connection, first.id, desk.now) == 0
-    closed = smtp.listen("127.0.0.1", 0)
+    closed = sockets.listen("127.0.0.1", 0)
     number = closed.getsockname()[1]
     closed.close()
 

@@ -25,8 +25,6 @@ _LISTENING = f"FROM pg_stat_activity WHERE application_name = '{LISTENER}'"
 
 @pytest.fixture
 def engine(store_url: str) -> Iterator[Engine]:
-    if store_url.startswith("sqlite"):
-        pytest.skip("SQLite has the sweep only")
     add_anna(store_url)
     engine = connect(store_url)
     yield engine
@@ -47,6 +45,7 @@ def answered_after(engine: Engine, port: int) -> float:
     return time.monotonic() - begun
 
 
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)  # SQLite has the sweep only
 def test_work_is_heard_of_before_the_sweep_and_also_after_the_listener_was_cut_off(
     tmp_path: Path, store_url: str, engine: Engine
 ) -> None:

@@ -36,7 +36,7 @@ from gateway import store
 from gateway.config import PREFIX
 from gateway.keys import Key, digest
 from gateway.pals import DEFAULT_ACCOUNT, Pal, pal_id
-from gateway.smtp import listen
+from gateway.sockets import listen
 from scheduler.clock import utc_now
 from scheduler.database import connect
 from scheduler.joins import LIVE, Join, JoinState

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from gateway import smtp, store
+from gateway import smtp, sockets, store
 from gateway.admission import Admission
 from gateway.authentication import Require
 from gateway.bounces import Bounces
@@ -70,7 +70,7 @@ async def port(folder: Path, kind: Kind = Kind.SMTP, *, url: str = "", **values:
     if settings.tls_certificate is not None and settings.tls_key is not None:
         certificate = Certificate(settings.tls_certificate, settings.tls_key)
     edge = Edge(desk, DOMAIN, settings, certificate)
-    sock = smtp.listen("127.0.0.1", 0)
+    sock = sockets.listen("127.0.0.1", 0)
     await edge.open(kind, sock)
     try:
         yield Port(sock.getsockname()[1], edge, desk, engine)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text, update
 
 import scheduler.store
-from gateway import smtp, store, store_outbox
+from gateway import sockets, store, store_outbox
 from gateway.app import Gateway
 from gateway.bounces import Bounces
 from gateway.decide import Desk
@@ -360,7 +360,7 @@ class RelayServer:
         return self.answer
 
     async def open(self) -> tuple[asyncio.Server, int]:
-        sock = smtp.listen("127.0.0.1", 0)
+        sock = sockets.listen("127.0.0.1", 0)
         server = await asyncio.get_running_loop().create_server(lambda: SMTP(self, hostname="relay"), sock=sock)
         return server, sock.getsockname()[1]
 

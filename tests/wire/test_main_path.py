@@ -25,7 +25,7 @@ from gateway.config import Settings
 from gateway.demo import invitation
 from gateway.pals import Pal, pal_id
 from gateway.resolver import Resolver
-from gateway.smtp import listen
+from gateway.sockets import listen
 from scheduler.clock import utc_now
 from scheduler.joins import Join, JoinState
 
