@@ -48,8 +48,8 @@ samples: setup  ## play samples/ again and show what differs from the .expect fi
 fuzz: setup  ## look for mails that break the desk, for MINUTES; what it finds is kept in var/fuzz
 	@$(BIN)/python -m tests.fuzz --seconds $$(($(MINUTES) * 60)) --seed $(SEED)
 
-bench: setup  ## the figures, each beside its peer from the same run
-	@$(BIN)/python -m bench
+bench: setup  ## the figures, each beside its peer from the same run, into bench/RESULTS.md; P=7: one of them
+	@$(BIN)/python -m bench $(P)
 
 lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

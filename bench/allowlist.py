@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from time import perf_counter
 
-from bench.row import Row
+from bench.figure import Row
 from gateway.pals import allowed_by, allowlist_fault
 
 GOAL = 1.0  # milliseconds

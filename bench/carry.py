@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic
 
 import scheduler.store
-from bench.row import Row
+from bench.figure import Row
 from scheduler.clock import utc_now
 from scheduler.event import Component, Event, Length, Revision
 from scheduler.joins import Policy, plan

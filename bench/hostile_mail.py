@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep
 
-from bench.row import Row, percentile
+from bench.figure import Row, percentile
 
 GOAL = 50.0  # milliseconds that hostile mail may add
 STRETCH = 4.0  # seconds
