@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -48,8 +49,11 @@ def as_written(value: str) -> str:
 def normal(address: str) -> str:
     """The comparable form of a plain address, '' when it is none."""
     text = address.strip().strip("<>").strip()
-    if len(text) > MAX_LENGTH:
-        return ""
+    return _normal(text) if len(text) <= MAX_LENGTH else ""
+
+
+@lru_cache(maxsize=2048)  # one mail names the same few again and again
+def _normal(text: str) -> str:
     local, at, domain = text.rpartition("@")
     if not at or not local or any(char.isspace() or ord(char) < 33 or char in _SPECIAL for char in local):
         return ""

@@ -54,7 +54,6 @@ class MailFacts:
     message_id: str
     subject: str
     from_address: str
-    to_addresses: tuple[str, ...]
     calendars: tuple[CalendarPart, ...]
     body: str
     is_report: bool = False  # a bounce or an automatic answer: never an invitation
@@ -70,12 +69,16 @@ def parse(data: bytes) -> MailFacts:
         message_id=str(mail.get("Message-ID", "")).replace("\0", "").strip()[:500],
         subject=subject_of(mail),
         from_address=mailbox(_FOLD.sub("", senders[0])) if len(senders) == 1 else "",
-        to_addresses=_addresses(mail, "To", "Cc", "Delivered-To", "X-Original-To"),
         calendars=_calendars(parts),
         body=_body(parts),
         is_report=_is_report(mail),
         has_tnef=any(map(_is_tnef, parts)),
     )
+
+
+def recipients_of(data: bytes) -> tuple[str, ...]:
+    """Whom a mail says that it is for. Raises Unreadable for a mail over the limits."""
+    return _addresses(parts_of(data)[0], "To", "Cc", "Delivered-To", "X-Original-To")
 
 
 def parts_of(data: bytes) -> list[Mail]:
@@ -193,6 +196,8 @@ def _is_tnef(part: Mail) -> bool:
 
 def _file_name(part: Mail) -> str:
     """In lower case; also one that is wrongly written as an encoded word."""
+    if "Content-Disposition" not in part and "name" not in str(part.get("Content-Type", "")).lower():
+        return ""
     try:
         return _decoded(part.get_filename() or "").strip().lower()
     except UnicodeError:

@@ -21,7 +21,7 @@ from gateway.binding import Bound, Links, Unbound, bind, organizer
 from gateway.ics import Unreadable, read
 from gateway.intake import Incoming, Intake, Played, fresh_id
 from gateway.itip import apply
-from gateway.mime import parse
+from gateway.mime import recipients_of
 from gateway.pals import Pal
 from gateway.reply import Reply
 from gateway.store_outbox import LetterRow
@@ -107,7 +107,7 @@ def play(
 def _recipients(data: bytes, pals: Sequence[Pal]) -> tuple[str, ...]:
     """A file has no envelope: the PALs that its headers name, or all of them."""
     try:
-        named = set(parse(data).to_addresses)
+        named = set(recipients_of(data))
     except Unreadable:
         named = set()
     found = tuple(pal.address for pal in pals if any(pal.is_called(address) for address in named))

@@ -12,11 +12,9 @@ import re
 from base64 import encodebytes
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.charset import QP, Charset
 from email.header import Header
-from email.mime.base import MIMEBase
-from email.mime.multipart import MIMEMultipart
-from email.mime.nonmultipart import MIMENonMultipart
+from email.policy import compat32
+from email.quoprimime import body_encode
 from email.utils import format_datetime, formataddr
 from typing import Final
 
@@ -28,12 +26,13 @@ from gateway.ics import Block, Property, stamp
 PRODID: Final = "-//PAL gateway//invite//EN"
 MAX_SUBJECT: Final = 200  # characters of a title that reach a Subject
 MAX_ECHO: Final = 2000  # characters of a title that goes back: an answer is not to be larger than what it answers
+MAX_LINE: Final = 76  # characters of a header line that is not folded
+SHORT_LINE: Final = 75  # octets of a content line
 MAX_ZONE_LINES: Final = 1500  # the longest real VTIMEZONE, with every change since 1891, has 1,100
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _MESSAGE_ID: Final = re.compile(r"<(?!.*=\?)[!-;=?-~]+>", re.ASCII)  # RFC 5322 3.6.4, and no encoded word
-_READABLE: Final = Charset("utf-8")
-_READABLE.body_encoding = QP  # the sentence can be read in the raw mail
+_FOLDING: Final = compat32.clone(linesep="\r\n")
 _SUBJECTS: Final = {"ACCEPTED": "Accepted", "DECLINED": "Declined"}
 
 
@@ -77,7 +76,13 @@ def calendar_text(
     if partstat == "DECLINED":
         lines.append(f"COMMENT:{vText(clean(comment)).to_ical().decode()}")
     lines += ["REQUEST-STATUS:2.0;Success", "END:VEVENT", "END:VCALENDAR"]
-    return "".join(Contentline(line).to_ical().decode() + "\r\n" for line in lines)
+    return "".join(map(_line, lines))
+
+
+def _line(line: str) -> str:
+    """A content line with its end, folded where it is long (RFC 5545 3.1)."""
+    is_short = len(line) <= SHORT_LINE and line.isascii() and line.isprintable()
+    return f"{line if is_short else Contentline(line).to_ical().decode()}\r\n"
 
 
 _ECHOED: Final = ("UID", "RECURRENCE-ID", "ORGANIZER", "SEQUENCE", "DTSTART", "DTEND", "DURATION", "SUMMARY")
@@ -133,26 +138,58 @@ def _zones(echoed: list[Property], calendar: Block) -> list[str]:
 
 def render(reply: Reply, message_id: str, now: datetime) -> bytes:
     """The whole mail, as bytes with CRLF. `message_id` with its angle brackets."""
-    outer = MIMEMultipart("mixed")
-    outer["From"] = formataddr((clean(reply.sender_name), reply.sender))
-    outer["To"] = reply.to
-    outer["Subject"] = _subject(f"{_SUBJECTS[reply.partstat]}: {clean(reply.summary)[:MAX_SUBJECT]}")
-    outer["Date"] = format_datetime(now.astimezone(UTC))
-    outer["Message-ID"] = message_id
+    header = [
+        ("From", formataddr((clean(reply.sender_name), reply.sender))),
+        ("To", reply.to),
+        ("Subject", _subject(f"{_SUBJECTS[reply.partstat]}: {clean(reply.summary)[:MAX_SUBJECT]}")),
+        ("Date", format_datetime(now.astimezone(UTC))),
+        ("Message-ID", message_id),
+    ]
     if _MESSAGE_ID.fullmatch(reply.in_reply_to):
-        outer["In-Reply-To"] = outer["References"] = reply.in_reply_to
-    outer["Auto-Submitted"] = "auto-replied"  # RFC 3834: whoever answers mail automatically leaves this one alone
-    alternative = MIMEMultipart("alternative")
-    sentence = MIMENonMultipart("text", "plain")
-    sentence.set_payload(_titled(reply) + "\r\n", _READABLE)
-    alternative.attach(sentence)
-    # Outlook needs method=REPLY in the MIME header, Google the charset.
-    alternative.attach(_part("text", "calendar", reply.calendar, method="REPLY", charset="UTF-8"))
-    outer.attach(alternative)
-    attachment = _part("application", "ics", reply.calendar, name="invite.ics")
-    attachment["Content-Disposition"] = 'attachment; filename="invite.ics"'
-    outer.attach(attachment)
-    return outer.as_bytes(policy=outer.policy.clone(linesep="\r\n"))
+        header += [("In-Reply-To", reply.in_reply_to), ("References", reply.in_reply_to)]
+    header.append(("Auto-Submitted", "auto-replied"))  # RFC 3834: who answers mail automatically leaves this one alone
+    return _MAIL.format(
+        header="".join(_field(name, value) for name, value in header),
+        sentence=_quoted_printable(_titled(reply)),
+        calendar=encodebytes(reply.calendar.encode()).decode("ascii").replace("\n", "\r\n"),
+    ).encode("ascii", "surrogateescape")
+
+
+# "=_" is in no quoted-printable and in no base64, so a boundary that begins so stands nowhere in a part.
+_MAIL: Final = """\
+Content-Type: multipart/mixed; boundary="=_mixed"
+MIME-Version: 1.0
+{header}
+--=_mixed
+Content-Type: multipart/alternative; boundary="=_alternative"
+
+--=_alternative
+Content-Type: text/plain; charset="utf-8"
+Content-Transfer-Encoding: quoted-printable
+
+{sentence}
+--=_alternative
+Content-Type: text/calendar; method="REPLY"; charset="UTF-8"
+Content-Transfer-Encoding: base64
+
+{calendar}
+--=_alternative--
+
+--=_mixed
+Content-Type: application/ics; name="invite.ics"
+Content-Disposition: attachment; filename="invite.ics"
+Content-Transfer-Encoding: base64
+
+{calendar}
+--=_mixed--
+""".replace("\n", "\r\n")  # Outlook needs method=REPLY in the MIME header, Google the charset
+
+
+def _field(name: str, value: str) -> str:
+    """A header field; one that is long is folded, one that is not ASCII encoded."""
+    if value.isascii() and value.isprintable() and len(name) + 2 + len(value) <= MAX_LINE:
+        return f"{name}: {value}\r\n"
+    return _FOLDING.fold(name, value)
 
 
 def _titled(reply: Reply) -> str:
@@ -166,11 +203,9 @@ def _subject(text: str) -> str:
     return Header(text, "us-ascii" if text.isascii() else "utf-8", header_name="Subject").encode()
 
 
-def _part(main: str, sub: str, text: str, **params: str) -> MIMEBase:
-    part = MIMENonMultipart(main, sub, policy=None, **params)
-    part["Content-Transfer-Encoding"] = "base64"
-    part.set_payload(encodebytes(text.encode()).decode("ascii"))
-    return part
+def _quoted_printable(text: str) -> str:
+    """The sentence, as it can be read in the raw mail, too."""
+    return body_encode(text.encode("utf-8", "surrogateescape").decode("latin-1")).replace("\n", "\r\n")
 
 
 def clean(text: str) -> str:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    bindparam,
     case,
     cast,
     delete,
@@ -511,10 +512,13 @@ def _key(row: Row[Any]) -> Key:
     return Key(**{**row._mapping, "networks": tuple(row.networks)})
 
 
+_PAL_AT: Final = select(pals).where(pals.c.address == bindparam("address"))
+_PAL_AT_LOCKED: Final = _PAL_AT.with_for_update(read=True)
+
+
 def find_pal(connection: Connection, address: str, *, locked: bool = False) -> Pal | None:
     """The PAL with a comparable address (no +tag); `locked`: it stays as it is until the transaction ends."""
-    query = select(pals).where(pals.c.address == address)
-    row = connection.execute(query.with_for_update(read=True) if locked else query).first()
+    row = connection.execute(_PAL_AT_LOCKED if locked else _PAL_AT, {"address": address}).first()
     return _pal(row) if row is not None else None
 
 
@@ -556,11 +560,14 @@ def _pal_row(row: Row[Any]) -> PalRow:
     return PalRow(_pal(row), row.document, row.created_at, row.calendar_number)
 
 
+_ADD_MAIL: Final = insert(mails)
+
+
 def save_mail(connection: Connection, mail: MailRow) -> None:
     """Keep a mail as it came."""
     kept_until = mail.kept_until or mail.received_at
     values = {**vars(mail), "recipients": list(mail.recipients), "kept_until": kept_until}
-    connection.execute(insert(mails).values(values))
+    connection.execute(_ADD_MAIL, values)
 
 
 def name_mail(connection: Connection, mail_id: str, message_id: str) -> None:
@@ -587,9 +594,12 @@ def _mail(row: Row[Any]) -> MailRow:
     return MailRow(**{**row._mapping, "recipients": tuple(row.recipients)})
 
 
+_ADD_INVITE: Final = insert(invites)
+
+
 def save_invite(connection: Connection, invite: InviteRow) -> None:
     """Keep what was decided on it."""
-    connection.execute(insert(invites).values(vars(invite)))
+    connection.execute(_ADD_INVITE, vars(invite))
 
 
 def invite_ids(connection: Connection, mail_id: str) -> list[str]:
@@ -658,6 +668,19 @@ def answered_as(connection: Connection, pal_id: str, uid: str, recurrence_id: da
     return list(dict.fromkeys(connection.execute(newest).scalars()))
 
 
+_ADD_LETTER: Final = insert(outbox)
+_LETTER_WITH_KEY: Final = select(outbox.c.id).where(outbox.c.key == bindparam("key"))
+# What waits is superseded; one that is being sent now is noted by its sender.
+_SUPERSEDE: Final = (
+    update(outbox).where(outbox.c.state == "queued").values(state="superseded", wake_at=None).returning(outbox.c.anew)
+)
+_SUPERSEDE_DATE: Final = _SUPERSEDE.where(
+    outbox.c.pal_id == bindparam("for_pal"),
+    outbox.c.uid == bindparam("for_uid"),
+    outbox.c.recurrence_id.is_not_distinct_from(bindparam("for_date", type_=outbox.c.recurrence_id.type)),
+)
+
+
 def queue_reply(
     connection: Connection,
     reply: Reply,
@@ -673,40 +696,38 @@ def queue_reply(
 
     False: it need not go out, because it was there already, or says what the last one sent said and nobody asked anew.
     """
-    if connection.execute(select(outbox.c.id).where(outbox.c.key == reply.key)).first() is not None:
+    if connection.execute(_LETTER_WITH_KEY, {"key": reply.key}).first() is not None:
         return False
-    replaced = _withdraw(
-        connection, pal_id, reply.uid, outbox.c.recurrence_id.is_not_distinct_from(reply.recurrence_id)
-    )
+    same_date = {"for_pal": pal_id, "for_uid": reply.uid, "for_date": reply.recurrence_id}
+    replaced = list(connection.execute(_SUPERSEDE_DATE, same_date).scalars())
     anew = reply.anew or any(replaced)
     needed = anew or last_sent(connection, pal_id, reply.uid, reply.recurrence_id) != reply.partstat
-    connection.execute(
-        insert(outbox).values(
-            id=letter_id,
-            key=reply.key,
-            invite_id=invite_id,
-            pal_id=pal_id,
-            uid=reply.uid,
-            recurrence_id=reply.recurrence_id,
-            partstat=reply.partstat,
-            anew=anew,
-            sender=reply.sender,
-            recipient=reply.to,
-            organizer=without_tag(normal(reply.to)),
-            raw=raw,
-            state="queued" if needed else "superseded",
-            created_at=now,
-            wake_at=now + hold if needed else None,
-            attempt=0,
-        )
-    )
+    letter = {
+        "id": letter_id,
+        "key": reply.key,
+        "invite_id": invite_id,
+        "pal_id": pal_id,
+        "uid": reply.uid,
+        "recurrence_id": reply.recurrence_id,
+        "partstat": reply.partstat,
+        "anew": anew,
+        "sender": reply.sender,
+        "recipient": reply.to,
+        "organizer": without_tag(normal(reply.to)),
+        "raw": raw,
+        "state": "queued" if needed else "superseded",
+        "created_at": now,
+        "wake_at": now + hold if needed else None,
+        "attempt": 0,
+    }
+    connection.execute(_ADD_LETTER, letter)
     return needed
 
 
 def withdraw_replies(connection: Connection, pal_id: str, uid: str, recurrence_id: datetime | None) -> None:
     """Keep back the answers that wait for an event (None) or for one date of it: nobody waits for them any more."""
     of_date = true() if recurrence_id is None else outbox.c.recurrence_id == recurrence_id
-    _withdraw(connection, pal_id, uid, of_date)
+    connection.execute(_SUPERSEDE.where(outbox.c.pal_id == pal_id, outbox.c.uid == uid, of_date))
 
 
 def acceptance_waits(connection: Connection, pal_id: str, uid: str) -> datetime | None:
@@ -718,18 +739,7 @@ def acceptance_waits(connection: Connection, pal_id: str, uid: str) -> datetime 
 
 def withdraw_acceptances(connection: Connection, pal_id: str) -> None:
     """Keep back every Accepted of a PAL that waits: it will not come."""
-    _supersede(connection, outbox.c.pal_id == pal_id, outbox.c.partstat == "ACCEPTED")
-
-
-def _withdraw(connection: Connection, pal_id: str, uid: str, of_date: ColumnElement[bool]) -> list[bool]:
-    return _supersede(connection, outbox.c.pal_id == pal_id, outbox.c.uid == uid, of_date)
-
-
-def _supersede(connection: Connection, *those: ColumnElement[bool]) -> list[bool]:
-    """Supersede what waits; one that is being sent now is noted by its sender. For each, whether it was asked anew."""
-    waiting = update(outbox).where(*those, outbox.c.state == "queued")
-    gone = connection.execute(waiting.values(state="superseded", wake_at=None).returning(outbox.c.anew))
-    return list(gone.scalars())
+    connection.execute(_SUPERSEDE.where(outbox.c.pal_id == pal_id, outbox.c.partstat == "ACCEPTED"))
 
 
 def last_sent(connection: Connection, pal_id: str, uid: str, recurrence_id: datetime | None) -> str | None:
@@ -751,10 +761,17 @@ def last_sent(connection: Connection, pal_id: str, uid: str, recurrence_id: date
     return None
 
 
+_REPLIES_TO: Final = (
+    select(func.count())
+    .select_from(outbox)
+    .where(outbox.c.organizer == bindparam("organizer"), outbox.c.created_at > bindparam("since"))
+    .where(outbox.c.state != "superseded")
+)
+
+
 def replies_to(connection: Connection, organizer: str, since: datetime) -> int:
     """How many answers to a comparable address were made since an instant, those that were replaced left out."""
-    count = select(func.count()).select_from(outbox).where(outbox.c.organizer == organizer)
-    return connection.execute(count.where(outbox.c.created_at > since, outbox.c.state != "superseded")).scalar_one()
+    return connection.execute(_REPLIES_TO, {"organizer": organizer, "since": since}).scalar_one()
 
 
 def claim_letters(connection: Connection, now: datetime, owner: str, lease: timedelta, limit: int) -> list[Letter]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, exists, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, select, update
 
 from gateway.reports import Fate, Report
 from gateway.store import outbox
@@ -86,14 +86,18 @@ def _is_returned(state: str, attempt: int, report: Report) -> bool:
     return report.fate is Fate.FAILED and was_offered
 
 
+_ANSWERS: Final = (
+    select(outbox.c.recurrence_id, outbox.c.state)
+    .where(outbox.c.pal_id == bindparam("pal_id"), outbox.c.uid == bindparam("uid"))
+    .where(outbox.c.state != LetterState.SUPERSEDED)
+    .order_by(outbox.c.created_at)
+)
+
+
 def unheard(connection: Connection, pal_id: str, uid: str) -> frozenset[datetime | None]:
     """The dates of an event (None: the whole of it) whose last answer the organizer has not got, as far as we know."""
-    answers = (
-        select(outbox.c.recurrence_id, outbox.c.state)
-        .where(outbox.c.pal_id == pal_id, outbox.c.uid == uid, outbox.c.state != LetterState.SUPERSEDED)
-        .order_by(outbox.c.created_at)
-    )
-    last = {row.recurrence_id: row.state for row in connection.execute(answers)}
+    answers = connection.execute(_ANSWERS, {"pal_id": pal_id, "uid": uid})
+    last = {row.recurrence_id: row.state for row in answers}
     return frozenset(date for date, state in last.items() if state in LOST)
 
 

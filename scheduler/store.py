@@ -24,6 +24,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    bindparam,
     case,
     exists,
     func,
@@ -98,6 +99,8 @@ Index("joins_room", joins.c.pal_id, joins.c.url, sqlite_where=_in_a_call, postgr
 _is_broken = joins.c.broken_at.is_not(None)
 Index("joins_broken", joins.c.broken_at, sqlite_where=_is_broken, postgresql_where=_is_broken)
 
+_COLUMNS: Final = tuple(column.name for column in joins.columns)
+
 # What the plan writes; the rest of a row is the dispatcher's.
 PLANNED_COLUMNS: Final = (
     "face_id", "recurrence_id", "starts", "ends", "at", "until", "url", "name", "request", "inviter", "inviter_domain",
@@ -110,10 +113,13 @@ def _event_codec() -> TypeAdapter[Event]:
     return TypeAdapter(Event)
 
 
+_THIS: Final = (events.c.pal_id == bindparam("of_pal")) & (events.c.uid == bindparam("of_uid"))
+_EVENT: Final = select(events.c.event).where(_THIS).with_for_update()
+
+
 def load_event(connection: Connection, pal_id: str, uid: str) -> Event | None:
     """What a PAL knows of a UID, its row locked until the transaction ends."""
-    query = select(events.c.event).where(events.c.pal_id == pal_id, events.c.uid == uid).with_for_update()
-    row = connection.execute(query).first()
+    row = connection.execute(_EVENT, {"of_pal": pal_id, "of_uid": uid}).first()
     return event_of(row.event) if row is not None else None
 
 
@@ -124,9 +130,13 @@ def _attendant_codec() -> TypeAdapter[Attendant]:
 
 def load_attendance(connection: Connection, pal_id: str, uid: str) -> tuple[Attendant, Event] | None:
     """An event with the PAL as its joins are ordered, the row locked until the transaction ends."""
-    query = select(events.c.attendant, events.c.event).where(events.c.pal_id == pal_id, events.c.uid == uid)
-    row = connection.execute(query.with_for_update()).first()
+    query = select(events.c.attendant, events.c.event).where(_THIS).with_for_update()
+    row = connection.execute(query, {"of_pal": pal_id, "of_uid": uid}).first()
     return (_attendant_codec().validate_python(row.attendant), event_of(row.event)) if row is not None else None
+
+
+_ADD_EVENT: Final = insert(events)
+_CHANGE_EVENT: Final = update(events).where(_THIS)
 
 
 def save_event(
@@ -136,7 +146,6 @@ def save_event(
 
     Written over, what another process has decided meanwhile would be lost.
     """
-    key = {"pal_id": attendant.pal_id, "uid": event.uid}
     values = {
         "event": event_as_stored(event),
         "attendant": _attendant_codec().dump_python(attendant, mode="json"),
@@ -144,9 +153,9 @@ def save_event(
         "kept_until": None,
     }
     if is_new:
-        connection.execute(insert(events).values(**key, **values))
+        connection.execute(_ADD_EVENT, {"pal_id": attendant.pal_id, "uid": event.uid, **values})
     else:
-        connection.execute(update(events).filter_by(**key).values(values))
+        connection.execute(_CHANGE_EVENT, {"of_pal": attendant.pal_id, "of_uid": event.uid, **values})
 
 
 def save_answers(connection: Connection, pal_id: str, event: Event) -> None:
@@ -199,15 +208,21 @@ def event_of(stored: Any) -> Event:
     return _event_codec().validate_python(stored).anchored()
 
 
+_JOINS: Final = (
+    select(joins)
+    .where(joins.c.pal_id == bindparam("pal_id"), joins.c.uid == bindparam("uid"))
+    .order_by(joins.c.starts, joins.c.id)
+    .with_for_update()
+)
+
+
 def load_joins(connection: Connection, pal_id: str, uid: str) -> tuple[Join, ...]:
     """All joins of an event for a PAL, by start, locked against the dispatcher."""
-    query = (
-        select(joins)
-        .where(joins.c.pal_id == pal_id, joins.c.uid == uid)
-        .order_by(joins.c.starts, joins.c.id)
-        .with_for_update()
-    )
-    return tuple(_join(row) for row in connection.execute(query))
+    return tuple(_join(row) for row in connection.execute(_JOINS, {"pal_id": pal_id, "uid": uid}))
+
+
+_ADD_JOIN: Final = insert(joins)
+_CHANGE_JOIN: Final = update(joins).where(joins.c.id == bindparam("of_id"))
 
 
 def save_joins(connection: Connection, rows: Iterable[Join], existing: Iterable[Join]) -> None:
@@ -215,11 +230,11 @@ def save_joins(connection: Connection, rows: Iterable[Join], existing: Iterable[
     known = {join.id for join in existing}
     fresh = [_values(join) for join in rows if join.id not in known]
     if fresh:
-        connection.execute(insert(joins), fresh)
-    for join in rows:
-        if join.id in known:
-            values = {name: value for name, value in _values(join).items() if name in PLANNED_COLUMNS}
-            connection.execute(update(joins).where(joins.c.id == join.id).values(values))
+        connection.execute(_ADD_JOIN, fresh)
+    changed = [join for join in rows if join.id in known]
+    if changed:
+        planned = ({name: getattr(join, name) for name in PLANNED_COLUMNS} | {"of_id": join.id} for join in changed)
+        connection.execute(_CHANGE_JOIN, list(planned))
 
 
 def claim(
@@ -515,9 +530,10 @@ def forget_pal(connection: Connection, pal_id: str, now: datetime) -> int:
 
 
 def _values(join: Join) -> dict[str, Any]:
-    return {column.name: getattr(join, column.name) for column in joins.columns}
+    return {name: getattr(join, name) for name in _COLUMNS}
 
 
 def _join(row: Row[Any]) -> Join:
-    values = {column.name: row._mapping[column.name] for column in joins.columns}
-    return Join(**{**values, "state": JoinState(values["state"])})
+    values = {name: row._mapping[name] for name in _COLUMNS}
+    values["state"] = JoinState(values["state"])
+    return Join(**values)
