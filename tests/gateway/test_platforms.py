@@ -654,6 +654,6 @@ ADVERSARIAL = {
 class TestTime:
     @pytest.mark.parametrize("text", ADVERSARIAL.values(), ids=list(ADVERSARIAL))
     def test_the_worst_texts_are_read_at_once(self, text: str) -> None:
-        start = time.perf_counter()
+        start = time.process_time()
         candidates([("DESCRIPTION", text), ("X-MICROSOFT-SKYPETEAMSPROPERTIES", text)])
-        assert time.perf_counter() - start < 0.5
+        assert time.process_time() - start < 0.5

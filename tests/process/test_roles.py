@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,9 +32,10 @@ def in_state(engine: Engine, state: JoinState) -> list[Join]:
 
 
 @pytest.fixture
-def engine(store_url: str) -> Engine:
+def engine(store_url: str) -> Iterator[Engine]:
     add_anna(store_url)
-    return connect(store_url)
+    engine = connect(store_url)
+    yield engine
 
 
 def test_three_processes_are_one_gateway(tmp_path: Path, store_url: str, engine: Engine) -> None:
@@ -51,11 +53,11 @@ def test_three_processes_are_one_gateway(tmp_path: Path, store_url: str, engine:
         (join,) = until(lambda: in_state(engine, JoinState.JOINED))
         assert join.conversation_id is not None
         until(lambda: list((tmp_path / "replies").glob("*.eml")))
+        until(lambda: answering.said("join joined"))  # a line is written after what it tells is committed
         assert (len(taking.said("mail accepted")), len(working.said("join started"))) == (1, 1)
         assert len(answering.said("join joined")) == 1
         assert [one.stop() for one in (working, taking, answering)] == [0, 0, 0]
         assert [one.other for one in (working, taking, answering)] == [[], [], []]
-    engine.dispose()
 
 
 def test_what_a_process_without_the_scheduler_queues_waits_for_one(
@@ -73,7 +75,6 @@ def test_what_a_process_without_the_scheduler_queues_waits_for_one(
         until(lambda: in_state(engine, JoinState.JOINED))
         until(lambda: working.said("reply sent"))
         assert not taking.said("join started")
-    engine.dispose()
 
 
 def test_a_process_without_the_scheduler_carries_out_orders_itself(
@@ -92,7 +93,6 @@ def test_a_process_without_the_scheduler_carries_out_orders_itself(
         assert join.conversation_id == answer.json()["conversation_id"]
         # uvicorn waits for the sandbox's own word to us, which is a request to this process.
         assert answering.stop() == 0
-    engine.dispose()
 
 
 def test_a_scheduler_that_cannot_know_where_callbacks_arrive_does_not_start(tmp_path: Path) -> None:
