@@ -36,6 +36,7 @@ def engine(store_url: str) -> Iterator[Engine]:
     add_anna(store_url)
     engine = connect(store_url)
     yield engine
+    engine.dispose()
 
 
 def test_three_processes_are_one_gateway(tmp_path: Path, store_url: str, engine: Engine) -> None:
