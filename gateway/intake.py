@@ -34,9 +34,10 @@ from gateway.senders import Origin, Sender
 from gateway.store_outbox import unheard
 from gateway.store_quotas import load_of
 from gateway.verdict import Reason, Verdict
-from scheduler.database import AWAY, is_disk_full
+from scheduler.database import AWAY, beside_writers, is_disk_full
 from scheduler.event import Event
 from scheduler.joins import refill_at
+from scheduler.together import Together
 
 TOO_MANY: Final = "no answer goes to {organizer}: it was sent {count} within an hour (replies.hourly_per_organizer)"
 TRIES: Final = 3  # two mails about one new event at once: the second finds it written and decides again
@@ -83,7 +84,8 @@ class Intake:
     """The desk with its store. `hold`: how long a reply waits for a later edit to replace it; `read`: how mails are."""
 
     def __init__(self, engine: Engine, desk: Desk, hold: timedelta = timedelta(), read: Read = read_here) -> None:
-        self._engine = engine
+        self._lookups = beside_writers(engine)
+        self._together = Together(engine)
         self._read = read
         self._desk = desk
         self._hold = hold
@@ -91,7 +93,7 @@ class Intake:
     def knows(self, address: str) -> Pal | None:
         """The PAL that a comparable address reaches, +tag or not. Raises StoreAway."""
         try:
-            with self._engine.connect() as connection:
+            with self._lookups.connect() as connection:
                 return store.find_pal(connection, without_tag(address))
         except AWAY as error:
             raise StoreAway(error) from error
@@ -157,11 +159,11 @@ class Intake:
         return self._committed(mail, reading, write)
 
     def _committed(self, mail: Incoming, reading: Reading, write: Callable[[Connection], list[Played]]) -> list[Played]:
-        """Write in one transaction, then say what was decided."""
+        """Write, together with what else comes in just now, then say what was decided."""
+        order = (*mail.recipients, *(message.uid for message in reading.messages))
         for attempt in range(TRIES):
             try:
-                with self._engine.begin() as connection:
-                    played = write(connection)
+                played = self._together.run(write, order)
                 break
             except IntegrityError as error:
                 if attempt == TRIES - 1:

@@ -101,9 +101,21 @@ def reading(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, isolation_level="REPEATABLE READ")
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None})
-    # Not IMMEDIATE: with WAL who only reads and who writes do not wait for each other.
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    event.listen(engine, "begin", _begin_reading)
     return engine
+
+
+def beside_writers(engine: Engine) -> Engine:
+    """An engine for short questions about the same store, which wait for no writer of this process."""
+    url = engine.url
+    if engine.dialect.name != "sqlite" or url.database in (None, "", ":memory:"):
+        return engine
+    beside = create_engine(
+        url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None}
+    )
+    event.listen(beside, "begin", _begin_reading)
+    event.listen(engine, "engine_disposed", lambda _: beside.dispose())
+    return beside
 
 
 def _on_connect(connection: Any, _: ConnectionPoolEntry) -> None:
@@ -118,6 +130,11 @@ def _on_connect(connection: Any, _: ConnectionPoolEntry) -> None:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA secure_delete=ON")
+
+
+def _begin_reading(connection: Connection) -> None:
+    # Not IMMEDIATE: with WAL who only reads and who writes do not wait for each other.
+    connection.exec_driver_sql("BEGIN")
 
 
 def _begin_immediate(connection: Connection) -> None:
