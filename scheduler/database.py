@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -41,18 +42,31 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"{value!r} has no time zone")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any]:
+        """SQLite's own way (what `impl` would write) takes three times as long, and a join has eight of them."""
+        return _written if dialect.name == "sqlite" else _aware
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        return _read if dialect.name == "sqlite" else _in_utc
+
+
+def _aware(value: datetime | None) -> datetime | None:
+    if value is not None and value.tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone")
+    return value
+
+
+def _written(value: datetime | None) -> str | None:
+    value = _aware(value)
+    return value.astimezone(UTC).isoformat(" ", "microseconds")[:26] if value is not None else None
+
+
+def _read(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value).replace(tzinfo=UTC) if value is not None else None
+
+
+def _in_utc(value: datetime | None) -> datetime | None:
+    return value.astimezone(UTC) if value is not None else None
 
 
 class Text(TypeDecorator[str]):
@@ -62,7 +76,9 @@ class Text(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value) if value is not None else None
+        if value is None or (value.isascii() and "\0" not in value):  # nearly all, at once
+            return value
+        return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
 
 
 def _check(url: str) -> None:
