@@ -19,7 +19,7 @@ from gateway import zone_names
 from gateway.address import as_written, from_uri, normal
 from gateway.ics import NO_END, Block, Message, Property, Stamp, Unreadable, duration, stamp, stamps
 from gateway.pals import Pal
-from gateway.platforms import Candidate, candidates, choose
+from gateway.platforms import Candidate, Cut, candidates, choose
 from gateway.verdict import Reason
 from scheduler.event import Added, Component, Length, Revision
 from scheduler.recurrence import Rule, RuleRefused, count_to_last, gives_nothing, parse_rule
@@ -63,9 +63,16 @@ class Links:
 
 
 def bind(
-    event: Block, message: Message, pal: Pal, links: Links, now: datetime, body: str = "", reached_at: str = ""
+    event: Block,
+    message: Message,
+    pal: Pal,
+    links: Links,
+    now: datetime,
+    body: tuple[Cut, ...] = (),
+    reached_at: str = "",
 ) -> Bound | Unbound:
-    """The VEVENT as it binds the PAL; `now` (UTC) stands in for a missing DTSTAMP, `body` is the mail's own text.
+    """The VEVENT as it binds the PAL; `now` (UTC) stands in for a missing DTSTAMP, `body` is what was cut
+    out of the mail's own text.
 
     `reached_at` is the address that the mail came to, if it is known.
     """
@@ -105,9 +112,9 @@ class _Binder:
         self.notes: list[str] = []
         self.zone_known = True
 
-    def bound(self, links: Links, body: str, reached_at: str) -> Bound:
+    def bound(self, links: Links, body: tuple[Cut, ...], reached_at: str) -> Bound:
         component = self._component(reached_at)
-        seen = candidates([*_link_fields(self.event), ("BODY", body)], jitsi_hosts=links.jitsi_hosts)
+        seen = candidates(_link_fields(self.event), body, jitsi_hosts=links.jitsi_hosts)
         chosen = choose(seen, links.joinable)
         if chosen is not None:
             # Nobody can come at a time that nobody knows.

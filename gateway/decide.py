@@ -28,7 +28,7 @@ from gateway.itip import (
     with_override,
 )
 from gateway.pals import Pal, allowed_by
-from gateway.platforms import Candidate
+from gateway.platforms import Candidate, Cut
 from gateway.quotas import Load, Quotas, exceeded, inviter_of, is_invitation, more_joins
 from gateway.reply import Reply, block_of_date, calendar_text
 from gateway.senders import Sender, is_same_side, may_be_answered, owns, pinned, taken_at_its_word
@@ -73,7 +73,7 @@ class Case:
     known: Event | None = None
     joins: tuple[Join, ...] = ()
     message_id: str = ""
-    body: str = ""
+    body: tuple[Cut, ...] = ()  # what may be a link in the mail's own text
     reached_at: str = ""  # the address of the PAL in the envelope, a +tag included
     load: Load = Load()  # what counts against the quotas already
     unheard: frozenset[datetime | None] = frozenset()  # dates whose last answer did not arrive, None: the whole event

@@ -18,6 +18,7 @@ from gateway.decide import Case, Desk, decide
 from gateway.ics import Block, Message, Unreadable, read
 from gateway.mime import CalendarPart, MailFacts, parse
 from gateway.pals import Pal
+from gateway.platforms import Cut, cut
 from gateway.reports import Report, report_of
 from gateway.senders import Sender
 from gateway.verdict import Reason
@@ -38,7 +39,7 @@ class Reading:
     messages: tuple[Message, ...]
     sender: Sender
     message_id: str = ""
-    body: str = ""
+    body: tuple[Cut, ...] = ()  # what may be a link in the mail's own text
     fault: Reason | None = None
     detail: str = ""
     confirmation: Confirmation | None = None
@@ -66,7 +67,7 @@ def read_mail(raw: bytes) -> Reading:
         return Reading((), Sender(""), fault=Reason.UNREADABLE, detail=str(error))
     sender = Sender(facts.from_address, claimed=facts.from_address)
     asked = confirmation_of(facts.subject, facts.body) if sender.is_google_forwarding else None
-    reading = Reading((), sender, facts.message_id, facts.body, confirmation=asked)
+    reading = Reading((), sender, facts.message_id, confirmation=asked)
     fault = _no_invitation(facts)
     if fault is not None:
         return replace(reading, fault=Reason.FORWARDING_CONFIRMATION if asked else fault)
@@ -74,7 +75,7 @@ def read_mail(raw: bytes) -> Reading:
         messages = _messages(facts.calendars)
     except Unreadable as error:
         return replace(reading, fault=Reason.UNREADABLE, detail=str(error))
-    return replace(reading, messages=messages, fault=None if messages else Reason.NO_EVENT)
+    return replace(reading, messages=messages, body=cut(facts.body), fault=None if messages else Reason.NO_EVENT)
 
 
 def read_report(raw: bytes) -> Reading:

@@ -7,11 +7,12 @@ To add a platform: a row in others.py, or a file of its own and one line in PLAT
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.platforms import google_meet, others, teams, text, webex, zoom
+from gateway.platforms import google_meet, others, teams, webex, zoom
 from gateway.platforms.parts import Link, Parts, Platform, parse
+from gateway.platforms.text import Cut, cut
 from gateway.platforms.wrappers import unwrap
 
-__all__ = ["FIELDS", "PLATFORMS", "Candidate", "Link", "candidates", "choose", "classify"]
+__all__ = ["BODY", "FIELDS", "PLATFORMS", "Candidate", "Cut", "Link", "candidates", "choose", "classify", "cut"]
 
 PLATFORMS: tuple[Platform, ...] = (
     google_meet.PLATFORM,
@@ -21,8 +22,9 @@ PLATFORMS: tuple[Platform, ...] = (
     *others.ROWS,
 )
 
+BODY = "BODY"  # the mail's own text
 # Best first. X-GOOGLE-CONFERENCE may hold another platform's link (add-on events), so it is read like the
-# rest; CONFERENCE is RFC 7986 section 5.11; X-ALT-DESC is Outlook's HTML; BODY is the mail's own text.
+# rest; CONFERENCE is RFC 7986 section 5.11; X-ALT-DESC is Outlook's HTML.
 FIELDS = (
     "X-GOOGLE-CONFERENCE",
     "CONFERENCE",
@@ -34,13 +36,13 @@ FIELDS = (
     "URL",
     "DESCRIPTION",
     "X-ALT-DESC",
-    "BODY",
+    BODY,
 )
 MAX_DEPTH = 4  # wrappers around wrappers: more is no mail gateway's doing
 
 _NO_HOSTS: frozenset[str] = frozenset()
 _TEAMS_FIELDS = frozenset({"X-MICROSOFT-ONLINEMEETINGCONFLINK", "X-MICROSOFT-SKYPETEAMSPROPERTIES"})
-_TEXT_FIELDS = frozenset({"DESCRIPTION", "X-ALT-DESC", "BODY"})
+_TEXT_FIELDS = frozenset({"DESCRIPTION", "X-ALT-DESC", BODY})
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,21 @@ def classify(url: str, *, jitsi_hosts: frozenset[str] = _NO_HOSTS) -> Link | Non
     return None
 
 
-def candidates(fields: Iterable[tuple[str, str]], *, jitsi_hosts: frozenset[str] = _NO_HOSTS) -> tuple[Candidate, ...]:
-    """(name, text) pairs in any order, unfolded and unescaped -> every link with its field: best field first,
-    then order of appearance, the same link of the same field once. Fields not in FIELDS are ignored."""
+def candidates(
+    fields: Iterable[tuple[str, str]], body: tuple[Cut, ...] = (), *, jitsi_hosts: frozenset[str] = _NO_HOSTS
+) -> tuple[Candidate, ...]:
+    """(name, text) pairs in any order, unfolded and unescaped, and what was cut out of the mail's own text -> every
+    link with its field: best field first, then order of appearance, the same link of the same field once. Fields not
+    in FIELDS are ignored."""
     texts: dict[str, list[str]] = {name: [] for name in FIELDS}
     for name, value in fields:
         texts.get(name.upper(), []).append(value)
-    return tuple(Candidate(name, link) for name in FIELDS for link in _links(name, "\n".join(texts[name]), jitsi_hosts))
+    joined = {name: "\n".join(values) for name, values in texts.items()}
+    return tuple(
+        Candidate(name, link)
+        for name, value in joined.items()
+        for link in _links(name, value, (*cut(value), *body) if name == BODY else cut(value), jitsi_hosts)
+    )
 
 
 def choose(found: tuple[Candidate, ...], joinable: frozenset[str]) -> Candidate | None:
@@ -90,9 +100,9 @@ def _recognise(parts: Parts, jitsi_hosts: frozenset[str]) -> Link | None:
     return None
 
 
-def _links(name: str, value: str, jitsi_hosts: frozenset[str]) -> Iterable[Link]:
+def _links(name: str, value: str, pieces: tuple[Cut, ...], jitsi_hosts: frozenset[str]) -> Iterable[Link]:
     found: dict[Link, bool] = {}  # link -> whether Google's block holds it
-    for piece in text.cut(value):
+    for piece in pieces:
         link = classify(piece.url, jitsi_hosts=jitsi_hosts)
         if link is not None:
             found[link] = found.get(link, False) or piece.in_block
