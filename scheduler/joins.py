@@ -28,6 +28,7 @@ from typing import Any, Final
 from scheduler.event import Component, Event
 from scheduler.occurrences import Occurrence, expand, is_excluded, next_occurrence
 from scheduler.request import CONVERSATION, Attendant, request_of
+from scheduler.retry import brings_back
 
 
 class JoinState(StrEnum):
@@ -264,14 +265,22 @@ class _Planner:
         """An occurrence without a live row: left alone if it was settled, brought back if it was cancelled unsent."""
         past = [j for j in self.existing if j.recurrence_id == one.recurrence_id and j.state not in LIVE]
         unsent = [j for j in past if j.state is JoinState.CANCELLED and not j.attempt]
-        settled = SETTLED - BROKEN if one.recurrence_id in self.again else SETTLED
-        if any(j.state in settled and (j.starts, j.url) == (one.starts, one.component.url) for j in past):
+        if any(self._is_settled(join, one) for join in past):
             return
         if unsent:
             revived = replace(unsent[-1], state=JoinState.PLANNED, reason=None, forgotten_at=None)
             self.rows[revived.id] = self._placed(revived, one)
         else:
             self._fresh(one)
+
+    def _is_settled(self, join: Join, one: Occurrence) -> bool:
+        """Whether a row without a live successor is all that an occurrence gets."""
+        settled = SETTLED - BROKEN if one.recurrence_id in self.again else SETTLED
+        if join.state not in settled or (join.starts, join.url) != (one.starts, one.component.url):
+            return False
+        # Nobody sent the PAL away, the meeting was over then; now it lasts longer.
+        left_at_the_end = join.state is JoinState.ENDED and brings_back(join.reason or "")
+        return not (left_at_the_end and too_late(one, self.policy) > join.until)
 
     def due(self, one: Occurrence) -> datetime:
         """One lead before the start, or now when that is past."""

@@ -45,10 +45,13 @@ class GiveUp:
 
 def after_end(*, reason: str, entry: int, now: datetime) -> Again | None:
     """When to go in again after a call that ended with the platform's `reason`; None: never. `entry` 0 = the first."""
+    return Again(now + min(FIRST_RETURN * 2 ** min(entry, 10), LONGEST_RETURN)) if brings_back(reason) else None
+
+
+def brings_back(reason: str) -> bool:
+    """Whether a call that ended with the platform's `reason` is entered again while the meeting goes on."""
     words = re.sub(r"[^a-z0-9]+", " ", reason.lower())
-    if _STAY_OUT.search(words) or not _COME_BACK.search(words):
-        return None
-    return Again(now + min(FIRST_RETURN * 2 ** min(entry, 10), LONGEST_RETURN))
+    return not _STAY_OUT.search(words) and bool(_COME_BACK.search(words))
 
 
 def after_failure(

@@ -115,6 +115,21 @@ def test_what_is_settled_is_not_joined_again_unless_it_moves(state: JoinState) -
     assert (fresh.starts, fresh.state, fresh.id != row.id) == (at(3), JoinState.PLANNED, True)
 
 
+@pytest.mark.parametrize(
+    ("reason", "comes"), [("max_call_duration reached", True), ("conversation endpoint hit", False), ("removed", False)]
+)
+def test_a_meeting_that_is_prolonged_after_its_call_was_over_is_joined_again_by_who_was_not_sent_away(
+    reason: str, comes: bool
+) -> None:
+    (row,) = plan(event(component(at(2))), (), ANNA, NOW, POLICY)
+    ended = replace(row, state=JoinState.ENDED, reason=reason, wake_at=None, attempt=1)
+    later = row.until + timedelta(minutes=30)
+    longer = replace(component(at(2)), length=Length(seconds=4 * 3600))
+    assert plan(event(component(at(2))), (ended,), ANNA, later, POLICY) == ()
+    fresh = plan(event(longer), (ended,), ANNA, later, POLICY)
+    assert [(join.starts, join.at, join.id != row.id) for join in fresh] == [(at(2), later, True)] * comes
+
+
 def test_a_retry_under_way_keeps_its_instant_when_only_the_title_changes() -> None:
     (row,) = plan(event(component(at(2))), (), ANNA, NOW, POLICY)
     waiting = replace(row, attempt=2, wake_at=at(2) + timedelta(seconds=30))
