@@ -51,7 +51,7 @@ def room(number: int) -> str:
     return f"https://meet.google.com/{letters[:3]}-{letters[3:7]}-{letters[7:]}"
 
 
-def calendar(number: int, starts: datetime | None = None) -> bytes:
+def calendar(number: int, starts: datetime | None = None, sender: str = "") -> bytes:
     """The iCalendar object: one meeting at `starts` (UTC), or (None) eight Mondays after `NOW`."""
     first = starts or datetime(2026, 3, 2, 13, tzinfo=UTC)
     rule = "" if starts else "RRULE:FREQ=WEEKLY;WKST=MO;UNTIL=20260420T215959Z;BYDAY=MO\n"
@@ -61,7 +61,7 @@ def calendar(number: int, starts: datetime | None = None) -> bytes:
     if not starts:
         begin, end = ";TZID=Europe/Berlin:20260302T140000", ";TZID=Europe/Berlin:20260302T150000"
     stamp = f"{first - timedelta(days=3):%Y%m%dT%H%M%SZ}"
-    alex, anna = organizer(number), pal(number)
+    alex, anna = sender or organizer(number), pal(number)
     guests = "".join(
         f"ATTENDEE;CUTYPE=INDIVIDUAL;ROLE=REQ-PARTICIPANT;PARTSTAT=NEEDS-ACTION;RSVP=TRUE;CN={guest}@acme.example;"
         f"X-NUM-GUESTS=0:mailto:{guest}@acme.example\n"
@@ -85,9 +85,9 @@ def calendar(number: int, starts: datetime | None = None) -> bytes:
     return "".join(_folded(line) for line in text.splitlines()).encode()
 
 
-def invitation(number: int, starts: datetime | None = None) -> bytes:
-    """The whole mail, lines with CRLF."""
-    ics, alex, anna = calendar(number, starts), organizer(number), pal(number)
+def invitation(number: int, starts: datetime | None = None, sender: str = "") -> bytes:
+    """The whole mail, lines with CRLF; `sender`: somebody else than `organizer(number)`."""
+    ics, alex, anna = calendar(number, starts, sender), sender or organizer(number), pal(number)
     sent = format_datetime((starts or datetime(2026, 3, 2, 13, tzinfo=UTC)) - timedelta(days=3))
     lines = [
         "MIME-Version: 1.0",

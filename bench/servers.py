@@ -136,11 +136,14 @@ TOMORROW = utc_now().replace(minute=0, second=0, microsecond=0) + timedelta(days
 
 
 class Client:
-    """Connections to servers. The mails of a stretch are made before it begins, as many as `most` a second."""
+    """Connections to servers. The mails of a stretch are made before it begins, as many as `most` a second; their
+    numbers begin with `first`."""
 
-    def __init__(self, make: Made = of_tomorrow, connections: int = CONNECTIONS) -> None:
-        self._make, self._connections = make, connections
-        self._numbers = count()
+    def __init__(
+        self, make: Made = of_tomorrow, connections: int = CONNECTIONS, most: int = MOST, first: int = 0
+    ) -> None:
+        self._make, self._connections, self._most = make, connections, most
+        self._numbers = count(first)
         self._ready: list[Mail] = []
 
     def pour(self, port: int, seconds: float, *, every: float = 0.0, again: bool = False) -> Poured:
@@ -148,13 +151,11 @@ class Client:
 
         `again`: the server does not mind the same mail twice.
         """
-        most = int(seconds / every) + 1 if every else int(seconds * MOST)
+        most = int(seconds / every) + 1 if every else int(seconds * self._most)
         while len(self._ready) < most:
             self._ready.append(self._make(next(self._numbers)))
-        mails = iter(self._ready)
-        if again:
-            mails = cycle(self._ready[:MOST])
-        else:
+        mails = cycle(self._ready) if again else iter(self._ready)
+        if not again:
             self._ready = []
         return asyncio.run(self._pour(port, seconds, every, mails))
 
