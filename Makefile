@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BESIDE := tests/process tests/commands tests/store
 
 .PHONY: setup run demo test check chaos contract samples fuzz bench lock clean
 MINUTES ?= 5
@@ -26,9 +27,9 @@ demo: setup  ## the same, ending after the join
 
 test: setup  ## every test; those that start processes beside the others, their outcome at the end
 	@mkdir -p var
-	@$(BIN)/python -m pytest tests/process --timeout 180 > var/test-process.log 2>&1 & beside=$$!; \
-	  $(BIN)/python -m pytest --ignore tests/process --timeout 180; others=$$?; \
-	  wait $$beside; processes=$$?; cat var/test-process.log; exit $$((others | processes))
+	@$(BIN)/python -m pytest $(BESIDE) --timeout 180 > var/test-beside.log 2>&1 & beside=$$!; \
+	  $(BIN)/python -m pytest $(BESIDE:%=--ignore=%) --timeout 180; others=$$?; \
+	  wait $$beside; besides=$$?; cat var/test-beside.log; exit $$((others | besides))
 
 check: setup  ## what CI runs: lint, format, types, tests
 	@$(BIN)/ruff check .
