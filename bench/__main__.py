@@ -20,7 +20,7 @@ from scheduler.clock import utc_now
 HERE = Path(__file__).parent
 NO_FIGURES = ("__init__", "__main__", "figure")
 FIGURES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in (*NO_FIGURES, *bench.SHARED))
-PARTS = ("aiosmtpd", "icalendar", "python-dateutil", "sqlalchemy", "psycopg", "httpx", "recurring-ical-events")
+PARTS = ("aiosmtpd", "icalendar", "python-dateutil", "sqlalchemy", "psycopg", "aiohttp", "recurring-ical-events")
 
 
 def main(names: list[str]) -> int:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from gateway import store_calls
 from gateway.outward import Network, Posted, post
@@ -36,8 +36,7 @@ class Forwarding(Worker[Callback]):
     """Passes on what waits. `private`: the operator's own networks that may be reached."""
 
     def __init__(self, engine: Engine, private: Sequence[Network], now: Callable[[], datetime], owner: str) -> None:
-        super().__init__(MAX_UNDER_WAY)
-        self._engine = engine
+        super().__init__(MAX_UNDER_WAY, engine)
         self._private = private
         self._now = now
         self._owner = owner
@@ -76,12 +75,9 @@ class Forwarding(Worker[Callback]):
             await self._settle(callback, "queued", posted, again)
 
     async def _settle(self, callback: Callback, state: str, posted: Posted, wake_at: datetime | None = None) -> None:
-        def write(attempt: int) -> bool:
-            held = replace(callback, attempt=attempt)
-            with self._engine.begin() as connection:
-                return store_calls.settle_callback(
-                    connection, held, state=state, wake_at=wake_at, error=posted.error or None
-                )
+        def write(connection: Connection, attempt: int) -> bool:
+            held, error = replace(callback, attempt=attempt), posted.error or None
+            return store_calls.settle_callback(connection, held, state=state, wake_at=wake_at, error=error)
 
         ours = await self.written(callback, write)
         fate = {"sent": "passed on", "queued": "not taken", "failed": "given up"}[state] if ours else "lost to another"

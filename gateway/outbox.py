@@ -17,7 +17,7 @@ from typing import Final
 
 import aiosmtplib
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from gateway import store
 from gateway.address import domain_of
@@ -60,9 +60,8 @@ class Outbox(Worker[Letter]):
         bounces: Bounces | None = None,
         hourly_per_organizer: int = Desk.hourly_per_organizer,
     ) -> None:
-        super().__init__(MAX_UNDER_WAY)
+        super().__init__(MAX_UNDER_WAY, engine)
         self._bounces = bounces
-        self._engine = engine
         self._via = via
         self._now = now
         self._owner = owner
@@ -117,10 +116,9 @@ class Outbox(Worker[Letter]):
     ) -> None:
         at = self._now() if state != "queued" else None
 
-        def write(attempt: int) -> bool:
+        def write(connection: Connection, attempt: int) -> bool:
             held = replace(letter, attempt=attempt)
-            with self._engine.begin() as connection:
-                return store.settle_letter(connection, held, state=state, wake_at=wake_at, error=error, at=at)
+            return store.settle_letter(connection, held, state=state, wake_at=wake_at, error=error, at=at)
 
         ours = await self.written(letter, write)
         fate = {"queued": "not taken"}.get(state, state) if ours else "lost to another"

@@ -52,7 +52,7 @@ from gateway.reply import Reply
 from gateway.verdict import Verdict
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.joins import Join
-from scheduler.leases import Lease, give_back, index_kept, index_waiting, is_ours, next_wake, take
+from scheduler.leases import Lease, give_back, held_values, index_kept, index_waiting, is_ours, next_wake, take
 
 HEAD: Final = "0002"  # the newest migration; a test compares it with the files
 # Who had no say may have copied all of a message but the organizer's address.
@@ -800,13 +800,14 @@ def settle_letter(
     bounced = outbox.c.state == "undeliverable"
     changed = connection.execute(
         update(outbox)
-        .where(is_ours(outbox, letter))
+        .where(is_ours(outbox))
         .values(
             state=case((dropped | bounced, outbox.c.state), else_=state),
             wake_at=case((dropped | bounced, null()), else_=literal(wake_at, UtcDateTime)),
             error=case((bounced, outbox.c.error), else_=error),
             settled_at=case((bounced, outbox.c.settled_at), else_=literal(at, UtcDateTime)),
-        )
+        ),
+        held_values(letter),
     )
     return changed.rowcount == 1
 

@@ -36,7 +36,7 @@ from sqlalchemy import (
 from gateway.store import Mark, Page, page_of_rows, pals
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.joins import order_parts
-from scheduler.leases import Lease, give_back, index_kept, index_waiting, is_ours, next_wake, take
+from scheduler.leases import Lease, give_back, held_values, index_kept, index_waiting, is_ours, next_wake, take
 from scheduler.store import joins
 
 KEPT_KEYS: Final = timedelta(hours=24)  # how long the same Idempotency-Key is the same request
@@ -249,7 +249,8 @@ def settle_callback(
 ) -> bool:
     """Write what came of passing it on; False when it is no longer ours."""
     changed = connection.execute(
-        update(callbacks).where(is_ours(callbacks, callback)).values(state=state, wake_at=wake_at, error=error)
+        update(callbacks).where(is_ours(callbacks)).values(state=state, wake_at=wake_at, error=error),
+        held_values(callback),
     )
     return changed.rowcount == 1
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from random import random
 from time import monotonic
 from typing import Any, Final
@@ -23,10 +25,11 @@ from sqlalchemy import Connection, Engine
 
 from scheduler import store
 from scheduler.joins import BROKEN, Join, JoinState, Policy, plan, refill_at
-from scheduler.lanes import ROOM, Lanes, lanes
+from scheduler.lanes import ROOM, SENDING, Lanes, lanes
 from scheduler.platform import Answer, Platform, Refused
 from scheduler.retry import Again, after_failure
 from scheduler.targets import Seen, Started
+from scheduler.together import Gathered, Write
 from scheduler.worker import Worker
 
 LEASE: Final = timedelta(seconds=60)  # longer than two time-outs of the platform
@@ -60,8 +63,7 @@ class Dispatcher(Worker[Join]):
         policy: Policy,
         jitter: Callable[[], float] = random,
     ) -> None:
-        super().__init__(ROOM)
-        self._engine = engine
+        super().__init__(ROOM, engine)
         self._platforms = platforms
         self._callback_url = callback_url
         self._now = now
@@ -71,11 +73,17 @@ class Dispatcher(Worker[Join]):
         self._sent_now: set[str] = set()  # joins whose order may be on its way, or is and has not been written down
         self._lanes = Lanes()
         self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._places = {kind: asyncio.Semaphore(SENDING) for kind in platforms}
+        self._looks: Gathered[Join, store.InRoom | None] = Gathered(self._in_rooms)
 
     def room(self) -> int:
         circuits = {kind: platform.circuit for kind, platform in self._platforms.items()}
         self._lanes = lanes(self.under_way(), circuits, monotonic())
         return self._lanes.room
+
+    def is_full(self) -> bool:
+        self.room()
+        return self._lanes.is_full
 
     def holds_back(self) -> bool:
         return self._lanes.hold_back
@@ -166,11 +174,7 @@ class Dispatcher(Worker[Join]):
     async def _in_room(self, join: Join) -> store.InRoom | None:
         """What sits in the room of a join, once more after a call was found to be over, which nobody had told."""
 
-        def look() -> store.InRoom | None:
-            with self._engine.connect() as connection:
-                return store.in_room(connection, join, self._now())
-
-        while (other := await asyncio.to_thread(look)) is not None and other.conversation_id is not None:
+        while (other := await self._looks.ask(join)) is not None and other.conversation_id is not None:
             held = replace(other.join, conversation_id=other.conversation_id)
             seen = await self.platform_of(held).look(other.conversation_id)
             if not isinstance(seen, Seen) or seen.state is not JoinState.ENDED:
@@ -178,6 +182,10 @@ class Dispatcher(Worker[Join]):
             await asyncio.to_thread(self._observe, held, seen)
             log.info("join ended", join=held.id, reason=seen.reason, found="by looking")
         return other
+
+    def _in_rooms(self, joins: Sequence[Join]) -> list[store.InRoom | None]:
+        with self._engine.connect() as connection:
+            return store.in_rooms(connection, joins, self._now())
 
     async def _hand_over(self, other: store.InRoom) -> bool:
         """A meeting that follows in the same room has a call of its own: the one before ends with its meeting."""
@@ -199,12 +207,14 @@ class Dispatcher(Worker[Join]):
         return None
 
     async def _send(self, join: Join, *, is_final: bool) -> Answer | Refused | None:
-        if self._is_late(join):
-            log.warning("join left to the next claim", join=join.id, attempt=join.attempt)
-            return None
-        self._sent_now.add(join.id)
         try:
-            sent = await self.platform_of(join).start(join, self._callback_url(join.order_id))
+            # Who waits for an order does not queue behind the joins that are due.
+            async with nullcontext() if is_final else self._places[join.target["kind"]]:
+                if self._is_late(join):
+                    log.warning("join left to the next claim", join=join.id, attempt=join.attempt)
+                    return None
+                self._sent_now.add(join.id)
+                sent = await self.platform_of(join).start(join, self._callback_url(join.order_id))
             return await self._sent(join, sent, is_final=is_final)
         finally:
             self._sent_now.discard(join.id)
@@ -264,7 +274,8 @@ class Dispatcher(Worker[Join]):
             log.info("join ended", join=join.id, reason=seen.reason, found="by looking")
         else:
             state = seen.state if isinstance(seen, Seen) else join.state
-            await asyncio.to_thread(self._write, join, state=state, wake_at=self._next_look(join))
+            write = partial(store.settle, claimed=join, state=state, wake_at=self._next_look(join))
+            (await self._commits.ask(Write(write, (join.id,)))).result()
 
     def _observe(self, join: Join, seen: Seen) -> None:
         with self._engine.begin() as connection:
@@ -298,18 +309,14 @@ class Dispatcher(Worker[Join]):
         with self._engine.connect() as connection:
             return store.is_shared(connection, join)
 
-    def _write(self, join: Join, **values: Any) -> bool:
-        with self._engine.begin() as connection:
-            return store.settle(connection, join, **values)
-
     async def _settle(
         self, join: Join, state: JoinState, *, wake_at: datetime | None = None, detail: str = "", **values: Any
     ) -> None:
         broken_at = self._now() if state in BROKEN and _was_promised(join) else None
 
-        def write(attempt: int) -> bool:
+        def write(connection: Connection, attempt: int) -> bool:
             held = replace(join, attempt=attempt)
-            return self._write(held, state=state, wake_at=wake_at, broken_at=broken_at, **values)
+            return store.settle(connection, held, state=state, wake_at=wake_at, broken_at=broken_at, **values)
 
         ours = await self.written(join, write)
         again = state is JoinState.PLANNED

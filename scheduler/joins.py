@@ -102,6 +102,11 @@ class Join:
         return self.state in SENT or (self.state is JoinState.PLANNED and self.attempt > 0)
 
     @property
+    def sits(self) -> bool:
+        """Whether it is in its call, as far as is known."""
+        return self.state in (JoinState.STARTED, JoinState.JOINED) and self.conversation_id is not None
+
+    @property
     def target(self) -> dict[str, Any]:
         """Where the PAL is sent, with its options, see `targets`."""
         return self.request.get("target") or {"kind": CONVERSATION}

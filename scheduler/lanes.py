@@ -17,7 +17,8 @@ from typing import Final
 
 from scheduler.joins import Join
 
-ROOM: Final = 100  # joins under way to one kind of target; its clients have as many connections
+SENDING: Final = 100  # requests at once that send joins to one kind of target
+ROOM: Final = 150  # joins under way to one: while some are being sent, the next are claimed and looked at already
 SHARE: Final = 10  # of one PAL, from which on it gets no more
 UNANSWERED: Final = 10  # requests in a row
 FIRST_PAUSE: Final = 1.0  # seconds
@@ -55,10 +56,11 @@ class Lanes:
     """What may be claimed: up to `room` joins of no `full` kind and no `busy` PAL, of `open` kinds only those that were
     not tried yet, and one more of each kind in `probes`.
 
-    `pauses`: in how many seconds one of an open kind may be claimed, 0 for those in `probes`.
+    `pauses`: in how many seconds one of an open kind may be claimed, 0 for those in `probes`. `is_full`: every kind is.
     """
 
     room: int = ROOM
+    is_full: bool = False
     full: frozenset[str] = frozenset()
     open: frozenset[str] = frozenset()
     busy: frozenset[str] = frozenset()
@@ -82,6 +84,7 @@ def lanes(under_way: Iterable[Join], circuits: Mapping[str, Circuit], at: float)
     waits = {kind: circuits[kind].probe_at - at for kind in is_open - full if not tried[kind]}
     return Lanes(
         room=min((ROOM - of_kind[kind] for kind in circuits.keys() - full), default=ROOM),
+        is_full=full == circuits.keys(),
         full=frozenset(full),
         open=frozenset(is_open),
         busy=frozenset(pal for pal, number in of_pal.items() if number >= SHARE),

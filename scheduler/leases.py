@@ -9,12 +9,25 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import Column, ColumnElement, Connection, Index, Row, Table, func, select, true, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Integer,
+    Row,
+    Table,
+    bindparam,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
 
 
 @dataclass(frozen=True)
@@ -62,42 +75,71 @@ def take(
     lease: Lease,
     columns: Sequence[Column[Any]],
     those: ColumnElement[bool] | None = None,
-    first: ColumnElement[bool] | None = None,
-    **values: Any,
 ) -> Sequence[Row[Any]]:
-    """Take rows (of `those`) whose instant has come; they are ours until the lease ends. Each claim is an attempt.
+    """Take rows (of `those`) whose instant has come, the earliest first; they are ours until the lease ends. Each claim
+    is an attempt."""
+    return connection.execute(taking(table, columns, those), lease_values(lease)).all()
 
-    Those for which `first` is false come before the others; among them the earliest.
-    """
+
+def taking(
+    table: Table, columns: Sequence[Column[Any]], those: ColumnElement[bool] | None = None, **values: Any
+) -> ReturningUpdate[Any]:
+    """The statement that takes rows, for who makes it once: its parameters are `lease_values`."""
     due = (
         select(table.c.id)
-        .where(table.c.wake_at <= lease.now, those if those is not None else true())
-        .order_by(*((first,) if first is not None else ()), table.c.wake_at)
-        .limit(lease.limit)
+        .where(table.c.wake_at <= bindparam("lease_now", type_=table.c.wake_at.type))
+        .where(those if those is not None else true())
+        .order_by(table.c.wake_at)
+        .limit(bindparam("lease_limit", type_=Integer))
         .with_for_update(skip_locked=True)
     )
-    taken = update(table).where(table.c.id.in_(due)).returning(*columns)
-    ours = {"owner": lease.owner, "attempt": table.c.attempt + 1, "wake_at": lease.now + lease.length}
-    return connection.execute(taken.values(**ours, **values)).all()
+    mine = {
+        "owner": bindparam("lease_owner", type_=table.c.owner.type),
+        "attempt": table.c.attempt + 1,
+        "wake_at": bindparam("lease_until", type_=table.c.wake_at.type),
+    }
+    return update(table).where(table.c.id.in_(due)).returning(*columns).values({**mine, **values})
+
+
+def lease_values(lease: Lease) -> dict[str, Any]:
+    """The parameters of `taking`."""
+    return {
+        "lease_now": lease.now,
+        "lease_limit": lease.limit,
+        "lease_owner": lease.owner,
+        "lease_until": lease.now + lease.length,
+    }
 
 
 def give_back(connection: Connection, table: Table, claimed: Iterable[Claimed], now: datetime, **values: Any) -> None:
     """Let anybody take rows at once that are claimed by us; those that are settled by now stay so."""
+    waits = is_ours(table) & table.c.wake_at.is_not(None)
+    freed = update(table).where(waits).values(owner=None, wake_at=now, **values)
     for one in claimed:
-        waits = is_ours(table, one) & table.c.wake_at.is_not(None)
-        connection.execute(update(table).where(waits).values(owner=None, wake_at=now, **values))
+        connection.execute(freed, held_values(one))
 
 
-def is_ours(table: Table, claimed: Claimed) -> ColumnElement[bool]:
-    """Whether nobody took the row after us."""
+def is_ours(table: Table) -> ColumnElement[bool]:
+    """Whether nobody took the row after us; its parameters are `held_values`."""
     return (
-        (table.c.id == claimed.id)
-        & table.c.owner.is_not_distinct_from(claimed.owner)
-        & (table.c.attempt == claimed.attempt)
+        (table.c.id == bindparam("held_id", type_=table.c.id.type))
+        & table.c.owner.is_not_distinct_from(bindparam("held_owner", type_=table.c.owner.type))
+        & (table.c.attempt == bindparam("held_attempt", type_=table.c.attempt.type))
     )
 
 
-def next_wake(connection: Connection, table: Table, those: ColumnElement[bool] | None = None) -> datetime | None:
-    """The earliest instant at which something is to be done for a row (of `those`)."""
-    waiting = select(func.min(table.c.wake_at)).where(table.c.wake_at.is_not(None))
-    return connection.execute(waiting.where(those) if those is not None else waiting).scalar()
+def held_values(claimed: Claimed) -> dict[str, Any]:
+    """The parameters of `is_ours`."""
+    return {"held_id": claimed.id, "held_owner": claimed.owner, "held_attempt": claimed.attempt}
+
+
+def next_wake(
+    connection: Connection,
+    table: Table,
+    those: ColumnElement[bool] | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> datetime | None:
+    """The earliest instant at which something is to be done for a row (of `those`, with their `values`)."""
+    # Not min(): where rows are left out, SQLite would look at all that wait.
+    waiting = select(table.c.wake_at).where(table.c.wake_at.is_not(None), those if those is not None else true())
+    return connection.execute(waiting.order_by(table.c.wake_at).limit(1), values).scalar()

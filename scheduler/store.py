@@ -7,7 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -24,6 +24,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    Update,
     bindparam,
     case,
     exists,
@@ -35,15 +36,18 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from scheduler import leases
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.event import Event
 from scheduler.joins import LIVE, SENT, Join, JoinState, order_parts
 from scheduler.lanes import Lanes
-from scheduler.leases import Lease, index_kept, index_waiting, is_ours, take
+from scheduler.leases import Lease, held_values, index_kept, index_waiting, is_ours, lease_values, taking
 from scheduler.request import CONVERSATION, Attendant
 from scheduler.retry import STOP_BEFORE_END, after_end
+
+LOOK_AHEAD: Final = timedelta(seconds=2)  # longer than the sweep, which sees to what is due later
 
 events = Table(
     "events",
@@ -100,6 +104,10 @@ _is_broken = joins.c.broken_at.is_not(None)
 Index("joins_broken", joins.c.broken_at, sqlite_where=_is_broken, postgresql_where=_is_broken)
 
 _COLUMNS: Final = tuple(column.name for column in joins.columns)
+# What a claim makes of the state.
+_CLAIMED: Final = case((joins.c.state == JoinState.PLANNED, JoinState.CLAIMED), else_=joins.c.state)
+# Of a join that may be in a room, or on the way into it or out.
+_NEAR: Final = sorted(SENT | {JoinState.PLANNED, JoinState.LEAVING})
 
 # What the plan writes; the rest of a row is the dispatcher's.
 PLANNED_COLUMNS: Final = (
@@ -244,17 +252,34 @@ def claim(
 
     A planned row becomes claimed; one that is leaving stays so. Each claim counts as an attempt.
     """
-    claimed = case((joins.c.state == JoinState.PLANNED, JoinState.CLAIMED), else_=joins.c.state)
-
-    def taken(limit: int, those: ColumnElement[bool] | None) -> Iterator[Join]:
-        ours = Lease(now, owner, lease, limit)
-        lines = take(connection, joins, ours, list(joins.c), those, first=joins.c.attempt > 0, state=claimed)
-        yield from (_join(row) for row in lines)
-
-    found = list(taken(limit, _in_open_lanes(lanes, now) if lanes is not None else None))
-    for kind in lanes.probes if lanes is not None else ():
-        found += taken(1, (_kind() == kind) & (joins.c.attempt > 0))
+    lanes = lanes or Lanes()
+    found: list[Join] = []
+    # Not in one question, by order: with an index on wake_at alone all that is due would be looked at each time.
+    for is_tried in (False, True):
+        if len(found) < limit:
+            ours = lease_values(Lease(now, owner, lease, limit - len(found)))
+            found += _taken(connection, _claiming(is_tried, lanes.hold_back), ours | _lane_values(lanes, now))
+    for kind in lanes.probes:
+        ours = lease_values(Lease(now, owner, lease, 1))
+        found += _taken(connection, _probing(), {**ours, "lane_kind": kind})
     return sorted(found, key=lambda join: join.at)
+
+
+def _taken(connection: Connection, taking: ReturningUpdate[Any], values: dict[str, Any]) -> list[Join]:
+    return [_join(row) for row in connection.execute(taking, values)]
+
+
+@lru_cache(maxsize=4)
+def _claiming(is_tried: bool, hold_back: bool) -> ReturningUpdate[Any]:
+    """The statement that claims joins that were tried before, or were not; with `_lane_values` where some wait."""
+    those = joins.c.attempt > 0 if is_tried else joins.c.attempt == 0
+    return taking(joins, list(joins.c), those & _in_open_lanes() if hold_back else those, state=_CLAIMED)
+
+
+@lru_cache(maxsize=1)
+def _probing() -> ReturningUpdate[Any]:
+    those = (_kind() == bindparam("lane_kind", type_=String)) & (joins.c.attempt > 0)
+    return taking(joins, list(joins.c), those, state=_CLAIMED)
 
 
 def _kind() -> ColumnElement[str]:
@@ -262,13 +287,24 @@ def _kind() -> ColumnElement[str]:
     return func.coalesce(joins.c.request["target", "kind"].as_string(), CONVERSATION)
 
 
-def _in_open_lanes(lanes: Lanes, now: datetime) -> ColumnElement[bool] | None:
+def _in_open_lanes() -> ColumnElement[bool]:
     """Of a join: whether it may be carried out; one that is over already needs nobody's answer."""
+    is_over = joins.c.until <= bindparam("lane_now", type_=UtcDateTime)
+    is_over &= joins.c.state.in_([JoinState.PLANNED, JoinState.CLAIMED])
+
+    def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        return column.in_(bindparam(f"lane_{name}", type_=String, expanding=True))
+
+    may_go = ~among(_kind(), "open") | (joins.c.attempt == 0)
+    return is_over | (~among(_kind(), "full") & ~among(joins.c.pal_id, "busy") & may_go)
+
+
+def _lane_values(lanes: Lanes, now: datetime) -> dict[str, Any]:
+    """The parameters of `_in_open_lanes`, none where nobody waits."""
     if not lanes.hold_back:
-        return None
-    is_over = (joins.c.until <= now) & joins.c.state.in_([JoinState.PLANNED, JoinState.CLAIMED])
-    may_go = _kind().not_in(lanes.open) | (joins.c.attempt == 0)
-    return is_over | (_kind().not_in(lanes.full) & joins.c.pal_id.not_in(lanes.busy) & may_go)
+        return {}
+    lists = {"full": lanes.full, "open": lanes.open, "busy": lanes.busy}
+    return {"lane_now": now, **{f"lane_{name}": sorted(names) for name, names in lists.items()}}
 
 
 def give_back(connection: Connection, claimed: Iterable[Join], now: datetime) -> None:
@@ -292,20 +328,27 @@ def settle(
     A row that was dropped while we were at it stays leaving, and is looked at again at once; one that the platform
     reported on before its answer was written down keeps what was reported.
     """
-    changed_meanwhile = joins.c.state != claimed.state
+    written = {f"new_{name}": value for name, value in values.items()}
+    found = {"held_state": claimed.state, "held_at": claimed.at, **held_values(claimed)}
+    into = {"new_state": state, "new_wake_at": wake_at, "new_broken_at": broken_at, **written}
+    return connection.execute(_settling(tuple(sorted(values))), found | into).rowcount == 1
+
+
+@lru_cache(maxsize=32)
+def _settling(names: tuple[str, ...]) -> Update:
+    """The statement that settles a claim and writes further columns; made once, because making it costs ten times what
+    it costs to run."""
+    changed_meanwhile = joins.c.state != bindparam("held_state")
     leaving = changed_meanwhile & (joins.c.state == JoinState.LEAVING)
     over = changed_meanwhile & joins.c.state.in_([JoinState.ENDED, JoinState.CANCELLED])
-    changed = connection.execute(
-        update(joins)
-        .where(is_ours(joins, claimed))
-        .values(
-            state=case((changed_meanwhile, joins.c.state), else_=state),
-            wake_at=case((leaving, claimed.at), (over, None), else_=wake_at),
-            broken_at=case((changed_meanwhile, null()), else_=literal(broken_at, UtcDateTime)),
-            **values,
-        )
-    )
-    return changed.rowcount == 1
+    at, broken_at = bindparam("held_at", type_=UtcDateTime), bindparam("new_broken_at", type_=UtcDateTime)
+    changes = {
+        "state": case((changed_meanwhile, joins.c.state), else_=bindparam("new_state")),
+        "wake_at": case((leaving, at), (over, None), else_=bindparam("new_wake_at", type_=UtcDateTime)),
+        "broken_at": case((changed_meanwhile, null()), else_=broken_at),
+        **{name: bindparam(f"new_{name}", type_=joins.c[name].type) for name in names},
+    }
+    return update(joins).where(is_ours(joins)).values(changes)
 
 
 def broken_events(connection: Connection, now: datetime, limit: int) -> list[tuple[str, str]]:
@@ -337,33 +380,43 @@ class InRoom:
         return self.join.until if self.is_before else datetime.min.replace(tzinfo=UTC)
 
 
-def in_room(connection: Connection, join: Join, now: datetime) -> InRoom | None:
-    """What sits in the room of a claimed join already, or is being sent there, for another invitation to it.
+def in_rooms(connection: Connection, asked: Sequence[Join], now: datetime) -> list[InRoom | None]:
+    """For each of some claimed joins: what sits in its room already, or is being sent there, for another invitation.
 
     Asked after the claim was committed: of two processes that claim at once, at least one sees the other.
     """
     sits = joins.c.state.in_([JoinState.STARTED, JoinState.JOINED]) & joins.c.conversation_id.is_not(None)
     # Within a process the room's lock keeps them apart, but for one that was tried before: it may sit there already.
-    is_others = (joins.c.owner != join.owner) | (joins.c.attempt > 1)
+    is_others = joins.c.owner.not_in({join.owner for join in asked}) | (joins.c.attempt > 1)
     is_sent = (joins.c.state == JoinState.CLAIMED) & is_others & (joins.c.wake_at > now)
     # Whose last try failed may sit there all the same; who gave way or came out of a call has no owner.
     is_tried = (joins.c.state == JoinState.PLANNED) & (joins.c.attempt > 0) & joins.c.owner.is_not(None)
-    is_leaving = joins.c.state == JoinState.LEAVING
-    known = case((sits, joins.c.conversation_id), else_=None)
     query = (
-        select(joins, known.label("known"))
-        .where(joins.c.pal_id == join.pal_id, joins.c.url == join.url, joins.c.id != join.id)
-        .where(joins.c.starts < join.until)
-        # Whose meeting is over when this one begins is not waited for, unless it still sits there.
-        .where(sits | ((is_sent | is_tried | is_leaving) & (joins.c.until > join.starts)))
-        # Of several that are over by then, the last one is waited for.
-        .order_by(known.is_(None), joins.c.until <= join.starts, joins.c.until.desc())
+        select(joins)
+        .where(joins.c.pal_id.in_({join.pal_id for join in asked}), joins.c.url.in_({join.url for join in asked}))
+        .where(joins.c.state.in_(_NEAR), sits | is_sent | is_tried | (joins.c.state == JoinState.LEAVING))
     )
-    row = connection.execute(query).first()
-    if row is None:
-        return None
-    other = _join(row)
-    return InRoom(other, row.known, other.until <= join.starts)
+    others: dict[tuple[str, str], list[Join]] = {}
+    for row in connection.execute(query):
+        other = _join(row)
+        others.setdefault((other.pal_id, other.url), []).append(other)
+    return [_in_room(join, others.get((join.pal_id, join.url), ())) for join in asked]
+
+
+def _in_room(join: Join, others: Iterable[Join]) -> InRoom | None:
+    """The one of those near the room of a join that it has to do with, None: it may go in."""
+    near = [
+        InRoom(other, other.conversation_id if other.sits else None, other.until <= join.starts)
+        for other in others
+        if other.id != join.id
+        and other.starts < join.until
+        # Whose meeting is over when this one begins is not waited for, unless it still sits there.
+        and (other.sits or other.until > join.starts)
+        and not (other.state is JoinState.CLAIMED and other.owner == join.owner and other.attempt <= 1)
+    ]
+    # Of several that are over by then, the last one is waited for.
+    near.sort(key=lambda one: one.join.until, reverse=True)
+    return min(near, key=lambda one: (one.conversation_id is None, one.is_before), default=None)
 
 
 def is_shared(connection: Connection, join: Join) -> bool:
@@ -454,13 +507,17 @@ def add_order(connection: Connection, join: Join) -> None:
 
 
 def next_wake(connection: Connection, now: datetime, lanes: Lanes) -> datetime | None:
-    """The earliest instant at which a refill, or a join in an open lane, is due."""
+    """The earliest instant at which a refill, or a join in an open lane, is due; where some wait, of the next second
+    only, so that not all that are planned are looked at for one in an open lane."""
+    soon = joins.c.wake_at <= bindparam("lane_until", type_=UtcDateTime)
+    values = {"lane_until": now + LOOK_AHEAD, **_lane_values(lanes, now)}
+    those = soon & _in_open_lanes() if lanes.hold_back else None
     earliest = [
-        leases.next_wake(connection, joins, _in_open_lanes(lanes, now)),
+        leases.next_wake(connection, joins, those, values if lanes.hold_back else {}),
         connection.execute(select(func.min(events.c.refill_at))).scalar(),
     ]
     for kind, seconds in lanes.pauses:
-        waits_until = leases.next_wake(connection, joins, _kind() == kind)
+        waits_until = leases.next_wake(connection, joins, soon & (_kind() == kind), values)
         earliest.append(max(waits_until, now + timedelta(seconds=seconds)) if waits_until is not None else None)
     return min((one for one in earliest if one is not None), default=None)
 

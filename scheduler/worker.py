@@ -2,6 +2,7 @@
 
 Rules of this file:
 - What was begun is not waited for: one slow call keeps nobody else waiting. There is room for so many at once.
+- What came of several is written down in one transaction, each fenced for itself.
 - A fault in one item, or a store that is away, ends nothing: what was claimed is looked at again when its lease ends.
 - At a stop nothing stays claimed that nobody carries out: what was not begun, or can be begun again, is given back.
 - What was done and cannot be written down is not done again: it is written when the store is back. What is still under
@@ -14,15 +15,19 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
+from sqlalchemy import Connection, Engine
 
 from scheduler.clock import Alarm
 from scheduler.database import AWAY
 from scheduler.leases import Claimed
+from scheduler.together import Gathered, Outcome, Write, committed
 
 BATCH: Final = 50  # rows of one claim
+BREATH: Final = 0.02  # seconds in which more come to their end, so that their places are taken in one claim
 WRITE_AGAIN: Final = 1.0  # seconds between two tries to write down what was done
 
 Item = TypeVar("Item", bound=Claimed)
@@ -32,8 +37,10 @@ log = structlog.get_logger("worker")
 class Worker(ABC, Generic[Item]):
     """Carries out what is due, at most `limit` at once."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, engine: Engine) -> None:
         self._limit = limit
+        self._engine = engine
+        self._commits: Gathered[Write[bool], Outcome[bool]] = Gathered(partial(committed, engine))
         self._under_way: dict[str, tuple[Item, asyncio.Task[None]]] = {}
         self._alarm: Alarm | None = None
         self._is_stopping = False
@@ -46,16 +53,20 @@ class Worker(ABC, Generic[Item]):
         """Take up to `limit` items that are due, committed. Runs in a thread."""
 
     def under_way(self) -> list[Item]:
-        """What was begun and has not come to its end."""
-        return [item for item, _ in self._under_way.values()]
+        """What was begun and takes room: nobody knows yet what comes of it."""
+        return [item for item, _ in self._under_way.values() if item.id not in self._done]
 
     def room(self) -> int:
         """How many items may be begun now."""
-        return self._limit - len(self._under_way)
+        return self._limit - len(self.under_way())
+
+    def is_full(self) -> bool:
+        """Whether nothing more can be begun before something under way comes to its end."""
+        return self.room() <= 0
 
     def holds_back(self) -> bool:
         """Whether an item that is due may wait for the end of one under way."""
-        return len(self._under_way) >= self._limit
+        return self.room() <= 0
 
     @abstractmethod
     def give_back(self, items: Sequence[Item]) -> None:
@@ -79,10 +90,14 @@ class Worker(ABC, Generic[Item]):
         while not self._is_stopping:
             try:
                 await self.begin()
-                alarm.set(await asyncio.to_thread(self.next_due))
+                if not self.is_full():
+                    alarm.set(await asyncio.to_thread(self.next_due))
             except AWAY as error:
                 _say_away(error)
+            was_full = self.is_full()
             await alarm.wait()
+            if was_full:
+                await asyncio.sleep(BREATH)
 
     async def begin(self) -> int:
         """Claim what is due now and begin to carry it out, as far as there is room; how many items that were."""
@@ -93,7 +108,7 @@ class Worker(ABC, Generic[Item]):
                 for item in items:
                     self._carry(item)
             begun += len(items)
-            if len(items) < room:
+            if len(items) < room or self.is_full():
                 break
         return begun
 
@@ -130,20 +145,24 @@ class Worker(ABC, Generic[Item]):
         self._under_way[item.id] = item, task
         task.add_done_callback(lambda task: self._ended(item.id, task))
 
-    async def written(self, item: Item, write: Callable[[int], bool]) -> bool:
-        """Write down what came of an item, by the attempt that holds it, in a thread; while the store is away, again
-        and again. False: it is no longer ours."""
+    async def written(self, item: Item, write: Callable[[Connection, int], bool]) -> bool:
+        """Write down what came of an item, by the attempt that holds it, in a transaction that others may share; while
+        the store is away, again and again. False: it is no longer ours."""
+        held_back = self.holds_back()
         self._done.add(item.id)
+        if held_back and self._alarm is not None:
+            self._alarm.ring()
         try:
             return await self._written(item, write)
         finally:
             self._done.discard(item.id)
 
-    async def _written(self, item: Item, write: Callable[[int], bool]) -> bool:
+    async def _written(self, item: Item, write: Callable[[Connection, int], bool]) -> bool:
         attempt, is_away = item.attempt, False
         while True:
             try:
-                if await asyncio.to_thread(write, attempt):
+                outcome = await self._commits.ask(Write(partial(_by, write, attempt), (item.id,)))
+                if outcome.result():
                     return True
                 is_away = False
             except AWAY as error:
@@ -195,6 +214,10 @@ class Worker(ABC, Generic[Item]):
             log.error("fault", error=repr(error))
         if held_back and self._alarm is not None:
             self._alarm.ring()
+
+
+def _by(write: Callable[[Connection, int], bool], attempt: int, connection: Connection) -> bool:
+    return write(connection, attempt)
 
 
 def _say_away(error: BaseException) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import local
 from typing import Any, Final
 
+import aiohttp
 import aiosmtplib
 import httpx
 from sqlalchemy import event
@@ -122,7 +123,9 @@ def hurry() -> None:
     """Seconds in place of minutes, in the same proportions: a lease is longer than two time-outs."""
     lease = timedelta(seconds=float(os.environ.get("KILL_LEASE", "1.5")))
     dispatch.LEASE = outbox.LEASE = forwarding.LEASE = lease  # type: ignore[misc]
-    scheduler.platform.TIMEOUT = outward.TIMEOUT = httpx.Timeout(lease.total_seconds() * 0.4)  # type: ignore[misc]
+    patience = lease.total_seconds() * 0.4
+    scheduler.platform.TIMEOUT = aiohttp.ClientTimeout(total=patience)  # type: ignore[misc]
+    outward.TIMEOUT = httpx.Timeout(patience)  # type: ignore[misc]
     scheduler.database.BUSY_SECONDS = float(os.environ.get("KILL_BUSY", "10"))  # type: ignore[misc,assignment]
     scheduler.retry.FIRST_WAIT = timedelta(seconds=0.2)
     scheduler.retry.LONGEST_WAIT = timedelta(seconds=1)
