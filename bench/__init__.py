@@ -4,4 +4,5 @@ One file per figure, with `measure() -> list[Row]`; `python -m bench` runs all a
 7` one. Both sides of a row are measured in turns, so that a busy machine is busy for both. No row is a test.
 """
 
-SHARED = ("loopback", "mails", "planned", "servers")  # modules that several figures use, and that are none
+# Modules that several figures use, and that are none.
+SHARED = ("dispatching", "loopback", "mails", "planned", "servers")

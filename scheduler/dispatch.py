@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,16 +24,18 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from scheduler import store
+from scheduler.gate import Gate
 from scheduler.joins import BROKEN, Join, JoinState, Policy, plan, refill_at
 from scheduler.lanes import ROOM, SENDING, Lanes, lanes
 from scheduler.platform import Answer, Platform, Refused
-from scheduler.retry import Again, after_failure
+from scheduler.retry import TOO_MANY, Again, after_failure
 from scheduler.targets import Seen, Started
 from scheduler.together import Gathered, Write
 from scheduler.worker import Worker
 
 LEASE: Final = timedelta(seconds=60)  # longer than two time-outs of the platform
 GIVE_WAY: Final = timedelta(seconds=1)
+REMEMBERED: Final = 10_000  # joins that were turned away
 REFILLS: Final = 100  # events of one transaction
 
 log = structlog.get_logger("joins")
@@ -71,9 +73,10 @@ class Dispatcher(Worker[Join]):
         self._policy = policy
         self._jitter = jitter
         self._sent_now: set[str] = set()  # joins whose order may be on its way, or is and has not been written down
+        self._turned_away: dict[str, int] = {}  # joins whose last attempt was no call for certain, and which one it was
         self._lanes = Lanes()
         self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._places = {kind: asyncio.Semaphore(SENDING) for kind in platforms}
+        self._gates = {kind: Gate(platform, SENDING) for kind, platform in platforms.items()}
         self._looks: Gathered[Join, store.InRoom | None] = Gathered(self._in_rooms)
 
     def room(self) -> int:
@@ -157,7 +160,8 @@ class Dispatcher(Worker[Join]):
         # One PAL is in one room once, however many invitations to it there are.
         async with self._rooms.setdefault((join.pal_id, join.url), asyncio.Lock()):
             # A second attempt may follow one whose answer was lost.
-            found = await self.platform_of(join).find(self._callback_url(join.order_id)) if join.attempt > 1 else None
+            is_known = self._turned_away.pop(join.id, 0) == join.attempt - 1
+            found = None if is_known else await self._found(join)
             if found is not None:
                 return await self._sent(join, found, is_final=is_final)
             other = await self._in_room(join)
@@ -170,6 +174,14 @@ class Dispatcher(Worker[Join]):
             state, look = other.join.state, self._next_look(join)
             await self._settle(join, state, conversation_id=other.conversation_id, wake_at=look)
             return other.conversation_id
+
+    async def _found(self, join: Join) -> Started | Refused | None:
+        async with self._gate(join):
+            return await self.platform_of(join).find(self._callback_url(join.order_id))
+
+    def _gate(self, join: Join, *, is_final: bool = False) -> AbstractAsyncContextManager[None]:
+        """Who was not tried yet goes first. Who waits for an order does not queue behind the joins that are due."""
+        return nullcontext() if is_final else self._gates[join.target["kind"]].passed(rank=min(join.attempt, 2))
 
     async def _in_room(self, join: Join) -> store.InRoom | None:
         """What sits in the room of a join, once more after a call was found to be over, which nobody had told."""
@@ -208,8 +220,7 @@ class Dispatcher(Worker[Join]):
 
     async def _send(self, join: Join, *, is_final: bool) -> Answer | Refused | None:
         try:
-            # Who waits for an order does not queue behind the joins that are due.
-            async with nullcontext() if is_final else self._places[join.target["kind"]]:
+            async with self._gate(join, is_final=is_final):
                 if self._is_late(join):
                     log.warning("join left to the next claim", join=join.id, attempt=join.attempt)
                     return None
@@ -248,9 +259,14 @@ class Dispatcher(Worker[Join]):
             attempt=join.attempt,
             now=self._now(),
             until=join.until,
+            starts=join.starts,
             jitter=self._jitter(),
         )
         if isinstance(verdict, Again):
+            if answer.status == TOO_MANY:
+                if len(self._turned_away) >= REMEMBERED:  # others have tried them since
+                    self._turned_away.clear()
+                self._turned_away[join.id] = join.attempt
             await self._settle(join, JoinState.PLANNED, wake_at=verdict.at, detail=answer.detail)
         else:
             await self._settle(join, JoinState.FAILED, reason=verdict.reason, detail=answer.detail)

@@ -6,13 +6,16 @@ Rules of this file:
 - A target that left so many requests in a row unanswered has an open circuit: those that were tried before ask one at a
   time, with pauses, until it answers. Who was not tried yet is not held back: it may be other PALs' calls that hang.
   Who waits stays in the table as it is: nothing is given up for it.
+- A target that refuses because it is asked too often (429) is asked as often as it took last, and a little more with
+  time, until it refuses again: it alone knows its limit, and how many others share it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import exp, inf
 from typing import Final
 
 from scheduler.joins import Join
@@ -23,6 +26,13 @@ SHARE: Final = 10  # of one PAL, from which on it gets no more
 UNANSWERED: Final = 10  # requests in a row
 FIRST_PAUSE: Final = 1.0  # seconds
 LONGEST_PAUSE: Final = 15.0
+SPAN: Final = 1.0  # seconds over which it is counted how often a target takes something
+EASE: Final = 0.9  # of what it took when it refused, so that what it refused finds room, too
+LEAST: Final = 5.0  # requests a second: even who is refused at once is not asked less often
+DOUBLED: Final = 4.0  # seconds without a refusal after which it is asked twice as often; then faster and faster
+FIRST_REST: Final = 1.0  # seconds in which it is not asked, where it does not say how long
+LONGEST_REST: Final = 5.0  # what it says may concern one PAL only
+BEHIND: Final = 0.1  # seconds of requests that may be made up for by whoever comes late
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,48 @@ class Circuit:
         """When the next one may ask (monotonic seconds)."""
         doublings = min(self.unanswered - UNANSWERED, 10)
         return self.since + min(FIRST_PAUSE * float(2**doublings), LONGEST_PAUSE)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often a target may be asked (instants in monotonic seconds): as often as there is room, until it refuses.
+
+    `flow`: how many requests it took in the last SPAN, the older the less, at `heard_at`. `learnt`: how many a second
+    it took when it refused (`refused_at`); 0: it never did. `next_at`: when it may be asked next.
+    """
+
+    flow: float = 0.0
+    heard_at: float = 0.0
+    refusals: int = 0  # in a row
+    learnt: float = 0.0
+    refused_at: float = 0.0
+    next_at: float = 0.0
+
+    def rate(self, at: float) -> float:
+        """Requests a second."""
+        if not self.learnt:
+            return inf
+        return self.learnt * (1 + ((at - self.refused_at) / DOUBLED) ** 2)
+
+    def sent(self, at: float) -> Pace:
+        """The same once one more request is on its way."""
+        return replace(self, next_at=max(self.next_at, at - BEHIND) + 1 / self.rate(at))
+
+    def after(self, *, refused: bool, at: float, retry_after: float | None = None) -> Pace:
+        """The same once an answer came; `retry_after`: the seconds that a refusal asks for."""
+        flow = self.flow * exp((self.heard_at - at) / SPAN)
+        is_news = not self.learnt or at >= self.refused_at + SPAN  # otherwise it was under way with the one before
+        if not refused:
+            flow += 1
+            learnt = self.learnt if is_news else max(self.learnt, EASE * flow / SPAN)
+            return replace(self, flow=flow, heard_at=at, refusals=0, learnt=learnt)
+        heard = replace(self, flow=flow, heard_at=at, refusals=self.refusals + 1)
+        if is_news:
+            heard = replace(heard, learnt=max(EASE * flow / SPAN, LEAST), refused_at=at)
+        if heard.refusals == 1:  # it may concern one PAL only, and the pace is less from now on
+            return heard
+        rest = min(FIRST_REST if retry_after is None else retry_after, LONGEST_REST)
+        return replace(heard, next_at=max(heard.next_at, at + rest))
 
 
 @dataclass(frozen=True)

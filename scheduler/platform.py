@@ -21,13 +21,16 @@ import httpx
 import structlog
 
 from scheduler.joins import Join, JoinState
-from scheduler.lanes import ROOM, Circuit
+from scheduler.lanes import ROOM, Circuit, Pace
 from scheduler.request import CONVERSATION
+from scheduler.retry import TOO_MANY
 from scheduler.targets import Call, Seen, Started, targets
 
 CONNECTIONS: Final = ROOM + 20  # orders by somebody who waits find one when the joins that are due hang
 # Seconds: for all of it, for a connection, between two pieces of an answer. A wait for a connection is in the first.
 TIMEOUT: Final = aiohttp.ClientTimeout(total=20.0, sock_connect=5.0, sock_read=15.0)
+
+SAY_AGAIN: Final = 60.0  # seconds without a word that a target asks for less, after which it is said once more
 
 log = structlog.get_logger("joins")
 
@@ -68,6 +71,7 @@ class Platform:
         self._trusted = httpx.create_ssl_context()  # SSL_CERT_FILE, or the certificates of certifi
         self._opened: aiohttp.ClientSession | None = None
         self.circuit = Circuit()
+        self.pace = Pace()
 
     async def start(self, join: Join, callback_url: str) -> tuple[Started, Answer] | Refused:
         """Send the PAL of a join."""
@@ -103,15 +107,24 @@ class Platform:
     async def ask(self, call: Call) -> Answer | Refused:
         """Send any request. Refused: no answer came, or one that says nothing."""
         answer = await self._answer(call)
-        self._hear(answered=not isinstance(answer, Refused) or answer.status is not None)
+        self._hear(answer)
         return answer
 
-    def _hear(self, *, answered: bool) -> None:
-        was_open, self.circuit = self.circuit.is_open, self.circuit.after(answered=answered, at=monotonic())
+    def _hear(self, answer: Answer | Refused) -> None:
+        at, answered = monotonic(), isinstance(answer, Answer) or answer.status is not None
+        if isinstance(answer, Answer):
+            self._hear_pace(answer, at)
+        was_open, self.circuit = self.circuit.is_open, self.circuit.after(answered=answered, at=at)
         if self.circuit.is_open and not was_open:
             log.warning("target does not answer", target=self._target.kind, requests=self.circuit.unanswered)
         elif was_open and answered:
             log.info("target answers again", target=self._target.kind)
+
+    def _hear_pace(self, answer: Answer, at: float) -> None:
+        wait = answer.retry_after.total_seconds() if answer.retry_after is not None else None
+        before, self.pace = self.pace, self.pace.after(refused=answer.status == TOO_MANY, at=at, retry_after=wait)
+        if self.pace.refused_at > before.refused_at + SAY_AGAIN or (self.pace.learnt and not before.learnt):
+            log.warning("target asks for less", target=self._target.kind, a_second=round(self.pace.learnt))
 
     async def _answer(self, call: Call) -> Answer | Refused:
         try:

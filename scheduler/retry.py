@@ -15,6 +15,7 @@ from typing import Final
 REFUSED: Final = (
     "platform-refused-"  # begins the reason of a join whose order the platform took for wrong; a status follows
 )
+TOO_MANY: Final = 429  # RFC 6585, section 4
 FIRST_WAIT = timedelta(seconds=2)
 LONGEST_WAIT = timedelta(seconds=60)  # a meeting of half an hour still gets tens of tries
 STOP_BEFORE_END = timedelta(seconds=60)  # joining a call in its last minute helps nobody
@@ -61,17 +62,21 @@ def after_failure(
     attempt: int,
     now: datetime,
     until: datetime,
+    starts: datetime | None = None,
     jitter: float = 0.0,
 ) -> Again | GiveUp:
     """What follows from a failed attempt (1 = the first); `status` None means no answer came. `jitter` (0 to 1) makes
     the wait up to half as long again, so that those who failed together do not come back together.
 
     4xx other than 408 and 429 is our own fault and final; anything else is tried again, `retry_after` honoured,
-    until shortly before `until`.
+    until shortly before `until`. Who was asked to come later (429) does so soon until the meeting `starts`: that not$
+    too many do at once is seen to by the pace of all (`lanes`).
     """
-    if status is not None and 400 <= status < 500 and status not in (408, 429):
+    if status is not None and 400 <= status < 500 and status not in (408, TOO_MANY):
         return GiveUp(f"{REFUSED}{status}")
-    wait = min(FIRST_WAIT * 2 ** min(attempt - 1, 10), LONGEST_WAIT) * (1 + jitter / 2)
+    is_soon = status == TOO_MANY and starts is not None and now < starts
+    doublings = 0 if is_soon else min(attempt - 1, 10)
+    wait = min(FIRST_WAIT * 2**doublings, LONGEST_WAIT) * (1 + jitter / 2)
     at = now + max(wait, retry_after or timedelta())
     if at >= until - STOP_BEFORE_END:
         return GiveUp(f"platform-answered-{status}" if status is not None else "platform-unreachable")

@@ -38,6 +38,7 @@ class Script:
     keys: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     looked: list[str] = field(default_factory=list)
+    searched: int = 0
     verbose: dict[str, Any] = field(default_factory=lambda: {"status": "active"})  # what it says of a conversation
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,6 +66,7 @@ class Script:
 
         @app.get("/v2/conversations")
         async def listing() -> dict[str, Any]:
+            self.searched += 1
             known = enumerate(self.posts, 1)
             return {"data": [{"conversation_id": f"c{n}", "callback_url": post["callback_url"]} for n, post in known]}
 
@@ -223,6 +225,38 @@ def test_a_passing_fault_is_tried_again_when_it_is_time(status: int, retry_after
         it.now = START + timedelta(seconds=wait)
         await it.dispatcher.work()
         assert (it.join().state, it.join().attempt) == (JoinState.STARTED, 2)
+
+    bench(test)
+
+
+@pytest.mark.parametrize(("status", "others", "searched"), [(429, False, 0), (429, True, 1), (503, False, 1)])
+def test_who_was_turned_away_by_us_is_not_looked_for(status: int, others: bool, searched: int) -> None:
+    """429 says that nothing was begun; what came of another process's try, we do not know."""
+
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers = [status]
+        first = it.dispatcher
+        await first.work()
+        it.now += timedelta(seconds=5)
+        await (it.dispatcher if others else first).work()
+        assert (it.join().state, len(it.script.posts), it.script.searched) == (JoinState.STARTED, 1, searched)
+
+    bench(test)
+
+
+def test_rooms_of_several_are_looked_up_at_once_and_each_hears_of_its_own() -> None:
+    async def test(it: Bench) -> None:
+        for number, room in enumerate(("abc-defg-hij", "abc-defg-hij", "xyz-defg-hij", "klm-defg-hij")):
+            it.plan(uid=f"u{number}", room=room)
+        await it.dispatcher.work()
+        it.plan(uid="u4", room="xyz-defg-hij")
+        it.plan(uid="u5", room="new-defg-hij")
+        await it.dispatcher.work()
+        calls = {join.uid: join.conversation_id for join in it.joins()}
+        assert calls["u0"] == calls["u1"]
+        assert calls["u2"] == calls["u4"]
+        assert len(set(calls.values())) == 4 == len(it.script.posts)
 
     bench(test)
 

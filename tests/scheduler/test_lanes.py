@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from math import inf
 
 import pytest
 
 from scheduler.joins import Join
-from scheduler.lanes import LONGEST_PAUSE, ROOM, SHARE, UNANSWERED, Circuit, lanes
+from scheduler.lanes import EASE, LEAST, LONGEST_PAUSE, LONGEST_REST, ROOM, SHARE, UNANSWERED, Circuit, Pace, lanes
 from tests.scheduler.test_dispatch import an_order
 
 CLOSED, KINDS = Circuit(), ("conversation", "scenario_meeting")
@@ -71,3 +73,93 @@ def test_those_that_were_under_way_when_it_opened_make_the_pause_no_longer() -> 
 def test_another_kind_goes_on_beside_an_open_circuit() -> None:
     found = lanes(joins(3), {"conversation": CLOSED, "scenario_meeting": failed(UNANSWERED)}, 0.0)
     assert (found.room, found.open, found.full) == (ROOM - 3, frozenset({"scenario_meeting"}), NONE)
+
+
+def taken(number: int, at: float = 100.0) -> Pace:
+    """The pace after so many that were taken at an instant."""
+    pace = Pace()
+    for _ in range(number):
+        pace = pace.after(refused=False, at=at)
+    return pace
+
+
+def test_a_target_that_never_refused_is_asked_as_often_as_there_is_room() -> None:
+    pace = taken(1000)
+    for _ in range(1000):
+        pace = pace.sent(100.0)
+    assert (pace.rate(100.0), pace.next_at <= 100.0) == (inf, True)
+
+
+def test_a_target_that_refuses_is_asked_as_often_as_it_took_and_a_little_more_with_time() -> None:
+    pace = taken(50).after(refused=True, at=100.0)
+    assert pace.learnt == EASE * 50
+    assert [round(pace.rate(100.0 + seconds) / pace.learnt, 2) for seconds in (0, 1, 4, 8)] == [1, 1.06, 2, 5]
+    assert pace.sent(100.0).sent(100.0).next_at == pytest.approx(
+        99.9 + 2 / 45
+    )  # a tenth of a second may be made up for
+
+
+def test_what_was_under_way_with_the_first_refusal_makes_it_no_slower() -> None:
+    pace = taken(50).after(refused=True, at=100.0)
+    later = pace.after(refused=True, at=100.4).after(refused=False, at=100.5).after(refused=True, at=100.9)
+    assert (later.learnt, later.refused_at) == (pace.learnt, pace.refused_at)
+    more = pace
+    for _ in range(20):
+        more = more.after(refused=False, at=100.1)
+    assert more.learnt > pace.learnt  # taken all the same
+
+
+@pytest.mark.parametrize(("asked", "rest"), [(None, 1.0), (3.0, 3.0), (3600.0, LONGEST_REST)])
+def test_two_refusals_in_a_row_are_a_rest_and_one_is_none(asked: float | None, rest: float) -> None:
+    one = taken(50).after(refused=True, at=100.0, retry_after=asked)
+    assert one.next_at == 0
+    assert one.after(refused=True, at=100.0, retry_after=asked).next_at == 100.0 + rest
+    between = one.after(refused=False, at=100.0).after(refused=True, at=100.0, retry_after=asked)
+    assert between.next_at == 0
+
+
+def test_a_target_that_refuses_everything_is_still_asked() -> None:
+    assert Pace().after(refused=True, at=100.0).learnt == LEAST
+
+
+@dataclass
+class Target:
+    """Takes `limit` requests a second, and so many at once; a refusal asks for a second of patience."""
+
+    limit: float
+    left: float = field(init=False)
+    at: float = 100.0
+    taken: int = 0
+    refused: int = 0
+
+    def __post_init__(self) -> None:
+        self.left = self.limit
+
+    def takes(self, at: float) -> bool:
+        self.left, self.at = min(self.limit, self.left + (at - self.at) * self.limit), at
+        takes = self.left >= 1
+        self.left -= takes
+        self.taken, self.refused = self.taken + takes, self.refused + (not takes)
+        return takes
+
+
+@pytest.mark.parametrize("limit", [20, 50, 200, 1000])
+@pytest.mark.parametrize("processes", [1, 3])
+def test_it_finds_the_limit_and_is_seldom_refused(limit: int, processes: int) -> None:
+    """A minute of processes that always have something to send, at most a hundred at once, answered after 0.1 s."""
+    target, paces, under_way = Target(limit), [Pace()] * processes, [0] * processes
+    answers: list[tuple[float, int, bool]] = []
+    for tick in range(60_000):
+        at = 100 + tick / 1000
+        while answers and answers[0][0] <= at:
+            _, which, takes = heappop(answers)
+            under_way[which] -= 1
+            paces[which] = paces[which].after(refused=not takes, at=at, retry_after=1.0)
+        for which in range(processes):
+            while under_way[which] < 100 and paces[which].next_at <= at:
+                under_way[which] += 1
+                paces[which] = paces[which].sent(at)
+                heappush(answers, (at + 0.1, which, target.takes(at)))
+    print(f"limit {limit}, {processes} processes: {target.taken / limit / 60:.0%} used, {target.refused} refused")
+    assert target.taken >= 0.7 * limit * 60
+    assert target.refused <= 0.1 * target.taken + 100 * processes

@@ -48,6 +48,24 @@ def test_jitter_spreads_a_wait_by_half_at_most() -> None:
     assert [(one.at - NOW).total_seconds() for one in waits if isinstance(one, Again)] == [2, 2.5, 3]
 
 
+@pytest.mark.parametrize(("status", "waits"), [(429, [2, 2, 2, 16]), (503, [2, 4, 8, 16])])
+def test_who_was_told_to_come_later_does_not_wait_ever_longer_before_the_meeting_starts(
+    status: int, waits: list[int]
+) -> None:
+    found = [
+        after_failure(
+            status=status,
+            retry_after=None,
+            attempt=attempt,
+            now=NOW,
+            starts=NOW + timedelta(seconds=1 if attempt < 4 else 0),
+            until=NOW + timedelta(hours=1),
+        )
+        for attempt in (1, 2, 3, 4)
+    ]
+    assert [(one.at - NOW).total_seconds() for one in found if isinstance(one, Again)] == waits
+
+
 @pytest.mark.parametrize(
     ("order_id", "parts"),
     [

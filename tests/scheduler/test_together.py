@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
@@ -13,7 +14,7 @@ from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, eve
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from scheduler.database import AWAY, connect
-from scheduler.together import Together
+from scheduler.together import Gathered, Together, Write, committed
 
 numbers = Table("numbers", MetaData(), Column("number", Integer, primary_key=True))
 
@@ -174,3 +175,59 @@ def test_many_threads_write_each_thing_once(engine: Engine) -> None:
         thread.join(30)
     assert written(engine) == list(range(400))
     assert len(seen) <= 400
+
+
+def test_outcomes_come_in_the_order_that_they_were_asked_for(engine: Engine) -> None:
+    seen: list[int] = []
+
+    def notes(number: int) -> Callable[[Connection], int]:
+        def write(connection: Connection) -> int:
+            seen.append(number)
+            return number
+
+        return write
+
+    found = committed(engine, [Write(notes(number), (str(number),)) for number in (3, 1, 2)])
+    assert [one.result() for one in found] == [3, 1, 2]
+    assert seen == [1, 2, 3]
+
+
+def test_what_several_coroutines_ask_is_done_in_one_go_and_what_they_ask_meanwhile_in_the_next() -> None:
+    async def test() -> None:
+        goes: list[list[int]] = []
+        is_doing, goes_on = Event(), Event()
+
+        def double(numbers: Sequence[int]) -> list[int]:
+            goes.append(list(numbers))
+            is_doing.set()
+            assert goes_on.wait(30)
+            return [number * 2 for number in numbers]
+
+        it = Gathered(double)
+        first = [asyncio.create_task(it.ask(number)) for number in range(3)]
+        await asyncio.to_thread(is_doing.wait, 30)
+        next_ones = [asyncio.create_task(it.ask(number)) for number in (7, 8, 9)]
+        await asyncio.sleep(0)
+        next_ones[1].cancel()  # it is done all the same
+        goes_on.set()
+        assert await asyncio.gather(*first) == [0, 2, 4]
+        assert await asyncio.gather(next_ones[0], next_ones[2]) == [14, 18]
+        assert await it.ask(5) == 10
+        assert goes == [[0, 1, 2], [7, 8, 9], [5]]
+
+    asyncio.run(test())
+
+
+def test_a_fault_is_heard_by_all_who_asked_in_that_go() -> None:
+    async def test() -> None:
+        def fail(numbers: Sequence[int]) -> list[int]:
+            if 1 in numbers:
+                raise ValueError("no")
+            return list(numbers)
+
+        it = Gathered(fail)
+        found = await asyncio.gather(*(it.ask(number) for number in range(3)), return_exceptions=True)
+        assert [type(one) for one in found] == [ValueError] * 3
+        assert await it.ask(5) == 5
+
+    asyncio.run(test())
