@@ -145,8 +145,7 @@ def refused(connection: Connection, begun_id: str) -> None:
 
 def owned(connection: Connection, account: str, conversation_id: str) -> Owned | None:
     """A conversation, if it is the account's."""
-    query = _of_account(account).subquery()
-    row = connection.execute(select(query).where(query.c.id == conversation_id)).first()
+    row = connection.execute(_of_account(account, conversation_id)).first()
     return Owned(**row._mapping) if row is not None else None
 
 
@@ -157,7 +156,8 @@ def account_conversations(connection: Connection, account: str, after: Mark | No
     return Page(tuple(Owned(**row._mapping) for row in page.rows), page.total, page.next)
 
 
-def _of_account(account: str) -> Select[Any]:
+def _of_account(account: str, conversation_id: str | None = None) -> Select[Any]:
+    """The conversations of an account, or the one with an id, if it is the account's."""
     begun = select(conversations.c.id).where(conversations.c.account == account)
     directly = select(
         conversations.c.conversation_id.label("id"),
@@ -168,6 +168,9 @@ def _of_account(account: str) -> Select[Any]:
     by_joins = select(joins.c.conversation_id, joins.c.at, null()).where(
         joins.c.conversation_id.is_not(None), or_(joins.c.pal_id.in_(owned_pals), joins.c.id.in_(begun))
     )
+    if conversation_id is not None:
+        directly = directly.where(conversations.c.conversation_id == conversation_id)
+        by_joins = by_joins.where(joins.c.conversation_id == conversation_id)
     every = union_all(directly, by_joins).subquery()
     return select(
         every.c.id,

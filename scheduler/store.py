@@ -31,6 +31,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     null,
     select,
     true,
@@ -100,6 +101,14 @@ index_kept(joins, joins.c.until)
 # Who sits in which room, or is on the way there.
 _in_a_call = joins.c.state.in_([JoinState.CLAIMED, JoinState.STARTED, JoinState.JOINED])
 Index("joins_room", joins.c.pal_id, joins.c.url, sqlite_where=_in_a_call, postgresql_where=_in_a_call)
+# Whose callback or end this is.
+_has_call = joins.c.conversation_id.is_not(None)
+Index("joins_conversation", joins.c.conversation_id, sqlite_where=_has_call, postgresql_where=_has_call)
+# What was tried and waits: a few rows, which would have to be looked for among all that are planned. A literal, for
+# SQLite knows of a parameter nothing when it looks for an index.
+_tried = joins.c.attempt > literal_column("0")
+_waits_again = joins.c.wake_at.is_not(None) & _tried
+Index("joins_tried", joins.c.wake_at, sqlite_where=_waits_again, postgresql_where=_waits_again)
 _is_broken = joins.c.broken_at.is_not(None)
 Index("joins_broken", joins.c.broken_at, sqlite_where=_is_broken, postgresql_where=_is_broken)
 
@@ -272,13 +281,13 @@ def _taken(connection: Connection, taking: ReturningUpdate[Any], values: dict[st
 @lru_cache(maxsize=4)
 def _claiming(is_tried: bool, hold_back: bool) -> ReturningUpdate[Any]:
     """The statement that claims joins that were tried before, or were not; with `_lane_values` where some wait."""
-    those = joins.c.attempt > 0 if is_tried else joins.c.attempt == 0
+    those = _tried if is_tried else joins.c.attempt == 0
     return taking(joins, list(joins.c), those & _in_open_lanes() if hold_back else those, state=_CLAIMED)
 
 
 @lru_cache(maxsize=1)
 def _probing() -> ReturningUpdate[Any]:
-    those = (_kind() == bindparam("lane_kind", type_=String)) & (joins.c.attempt > 0)
+    those = (_kind() == bindparam("lane_kind", type_=String)) & _tried
     return taking(joins, list(joins.c), those, state=_CLAIMED)
 
 
@@ -352,11 +361,11 @@ def _settling(names: tuple[str, ...]) -> Update:
 
 
 def broken_events(connection: Connection, now: datetime, limit: int) -> list[tuple[str, str]]:
-    """Up to `limit` events (PAL, UID) with joins that came to nothing and that nobody was told of, the oldest first."""
-    first = func.min(joins.c.broken_at)
+    """Events (PAL, UID) with joins that came to nothing and that nobody was told of, those of the `limit` oldest."""
     waiting = select(joins.c.pal_id, joins.c.uid).where(joins.c.broken_at <= now)
-    query = waiting.group_by(joins.c.pal_id, joins.c.uid).order_by(first, joins.c.pal_id, joins.c.uid).limit(limit)
-    return [(row.pal_id, row.uid) for row in connection.execute(query)]
+    query = waiting.order_by(joins.c.broken_at, joins.c.pal_id, joins.c.uid).limit(limit)
+    # Grouped by the store, SQLite would read all joins in the order of their events.
+    return list(dict.fromkeys((row.pal_id, row.uid) for row in connection.execute(query)))
 
 
 def note_told(connection: Connection, pal_id: str, uid: str, again_at: datetime | None = None) -> None:
@@ -517,7 +526,7 @@ def next_wake(connection: Connection, now: datetime, lanes: Lanes) -> datetime |
         connection.execute(select(func.min(events.c.refill_at))).scalar(),
     ]
     for kind, seconds in lanes.pauses:
-        waits_until = leases.next_wake(connection, joins, soon & (_kind() == kind), values)
+        waits_until = leases.next_wake(connection, joins, soon & _tried & (_kind() == kind), values)
         earliest.append(max(waits_until, now + timedelta(seconds=seconds)) if waits_until is not None else None)
     return min((one for one in earliest if one is not None), default=None)
 

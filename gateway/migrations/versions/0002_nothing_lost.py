@@ -16,6 +16,7 @@ def upgrade() -> None:
     _bounces()
     _forgetting()
     _broken_joins()
+    _looking_for_joins()
 
 
 def _bounces() -> None:
@@ -48,3 +49,11 @@ def _broken_joins() -> None:
     op.add_column("joins", sa.Column("broken_at", UtcDateTime))
     untold = sa.text("broken_at IS NOT NULL")
     op.create_index("joins_broken", "joins", ["broken_at"], sqlite_where=untold, postgresql_where=untold)
+
+
+def _looking_for_joins() -> None:
+    for name, column, rows in (
+        ("joins_conversation", "conversation_id", sa.text("conversation_id IS NOT NULL")),
+        ("joins_tried", "wake_at", sa.text("wake_at IS NOT NULL AND attempt > 0")),
+    ):
+        op.create_index(name, "joins", [column], sqlite_where=rows, postgresql_where=rows)
