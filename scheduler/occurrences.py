@@ -8,12 +8,15 @@ Rules of this file:
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
+from operator import attrgetter
+from typing import NamedTuple
 
-from scheduler.event import Component, Event, Length
+from scheduler.event import Component, Event
 from scheduler.recurrence import Rule, wall_clocks
 from scheduler.zones import Zone
 
@@ -21,11 +24,12 @@ MAX_OCCURRENCES = 5000  # of one expansion: hourly for 200 days; past that a win
 _SLACK = timedelta(days=2)  # wall clocks and instants differ by at most 26 hours
 _FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9900, 1, 1, tzinfo=UTC)
 _FEW = 20  # dates, for each of which a rule is asked by itself
-_LOOK_AHEAD = (timedelta(days=40), timedelta(days=400), timedelta(days=3700))
+_LOOK_AHEAD = (timedelta(days=8), timedelta(days=40), timedelta(days=400), timedelta(days=3700))
+_by_start = attrgetter("starts", "recurrence_id")
+_Dates = list[tuple[datetime, datetime]]  # original start (UTC) and its wall clock, ascending; instants hash slowly
 
 
-@dataclass(frozen=True)
-class Occurrence:
+class Occurrence(NamedTuple):
     """One date: the instant it stands for, when it takes place (UTC), and the component that describes it."""
 
     recurrence_id: datetime
@@ -39,13 +43,16 @@ def expand(event: Event, after: datetime, before: datetime) -> list[Occurrence]:
 
     One that ends as it starts counts from its start. Cancelled dates are left out.
     """
-    found = [one for one in _all(event, after, before) if _within(one, after, before)]
-    return sorted(found, key=lambda one: (one.starts, one.recurrence_id))[:MAX_OCCURRENCES]
+    found = [
+        one for one in _all(event, after, before) if one.starts < before and (one.ends > after or one.starts >= after)
+    ]
+    return sorted(found, key=_by_start)[:MAX_OCCURRENCES]
 
 
 def next_occurrence(event: Event, after: datetime, of: Component | None = None) -> Occurrence | None:
     """The first occurrence (of one component) that ends after `after`, looking ten years ahead; None: there is none."""
-    for reach in _LOOK_AHEAD:
+    has_series = event.master is not None and (event.master.rules or event.master.added)
+    for reach in _LOOK_AHEAD if has_series else _LOOK_AHEAD[-1:]:
         found = [one for one in expand(event, after, after + reach) if of is None or one.component is of]
         if found:
             return found[0]
@@ -59,7 +66,7 @@ def occurs_at(master: Component, recurrence_id: datetime) -> bool:
 
 def dates_between(master: Component, after: datetime, before: datetime) -> list[datetime]:
     """Original starts of a series from `after` on and before `before` (UTC), whatever overrides make of them."""
-    return sorted(instant for instant, _, _ in _instants(master, after, before))
+    return [instant for instant, _ in _instants(master, after, before)]
 
 
 def is_excluded(event: Event, recurrence_id: datetime) -> bool:
@@ -72,16 +79,12 @@ def is_excluded(event: Event, recurrence_id: datetime) -> bool:
     return master is not None and (not master.attending or _excluded(master, recurrence_id))
 
 
-def _within(one: Occurrence, after: datetime, before: datetime) -> bool:
-    return one.starts < before and (one.ends > after or one.starts >= after)
-
-
 def _all(event: Event, after: datetime, before: datetime) -> Iterator[Occurrence]:
     singles, ranges = _singles(event), _ranges(event)
-    named = {one.recurrence_id for one in singles}
-    for instant, wall, length in _series(event, ranges, after, before):
-        if instant not in named:
-            yield from _regular(event, ranges, instant, wall, length)
+    named = {one.recurrence_id for one in singles if one.recurrence_id is not None}
+    if event.master is not None and event.master.attending:
+        dates = _series(event.master, ranges, after, before)
+        yield from _regular(event.master, ranges, _without(dates, named))
     for one in singles:
         if one.attending:
             yield _own(one)
@@ -105,18 +108,24 @@ def _ranges(event: Event) -> list[Component]:
     return [one for one in event.in_force if one.this_and_future]
 
 
-def _series(
-    event: Event, ranges: list[Component], after: datetime, before: datetime
-) -> list[tuple[datetime, datetime, Length | None]]:
+def _series(master: Component, ranges: list[Component], after: datetime, before: datetime) -> _Dates:
     """The master's dates that can fall into the window once their length and shift are applied."""
-    if event.master is None or not event.master.attending:
-        return []
-    lengths = [one.length for one in (event.master, *ranges)]
-    lengths += [added.length for added in event.master.added if added.length is not None]
+    lengths = [one.length for one in (master, *ranges)]
+    lengths += [added.length for added in master.added if added.length is not None]
     reach = max(timedelta(days=length.days, seconds=length.seconds) for length in lengths)
-    shifts = [abs(_shift(one)) for one in ranges]
-    slack = _SLACK + max(shifts, default=timedelta())
-    return _instants(event.master, _moved(after, -reach - slack), _moved(before, slack))
+    slack = max((abs(_shift(one)) for one in ranges), default=timedelta())
+    if ranges or any(length.days for length in lengths):
+        slack += _SLACK  # days on the calendar are longer or shorter where the clock changes
+    return _instants(master, _moved(after, -reach - slack), _moved(before, slack))
+
+
+def _without(dates: _Dates, named: Collection[datetime]) -> _Dates:
+    """The dates that no override names."""
+    for recurrence_id in named:
+        at = bisect_left(dates, (recurrence_id,))
+        if at < len(dates) and dates[at][0] == recurrence_id:
+            del dates[at]
+    return dates
 
 
 def _moved(instant: datetime, span: timedelta) -> datetime:
@@ -127,22 +136,25 @@ def _moved(instant: datetime, span: timedelta) -> datetime:
         return _FIRST if span < timedelta() else _LAST
 
 
-def _instants(master: Component, after: datetime, before: datetime) -> list[tuple[datetime, datetime, Length | None]]:
-    """(original start, its wall clock, own length if any) of the recurrence set, EXDATEs taken out."""
-    found: dict[datetime, tuple[datetime, Length | None]] = {}
-    for wall, instant in _ruled(master, after, before):
-        found.setdefault(instant, (wall, None))
-    for added in master.added:
-        # A date that the rule gives, too, is one date (RFC 5545 3.8.5.2); a PERIOD still says how long it lasts.
-        if added.length is not None or added.start not in found:
-            found[added.start] = (master.zone.wall(added.start), added.length)
-    inside = {instant: one for instant, one in found.items() if after <= instant < before}
-    gone = _taken_out(master, inside)
-    return [(instant, wall, length) for instant, (wall, length) in inside.items() if instant not in gone]
+def _instants(master: Component, after: datetime, before: datetime) -> _Dates:
+    """The recurrence set, EXDATEs taken out."""
+    # DTSTART is an occurrence whether or not the rule matches it, or ends before it (RFC 5545 3.8.5.3).
+    found = [(master.zone.instant(master.start), master.start)]
+    for rule in master.rules:
+        found += _ruled(rule, master, after, before)
+    found += [(one.start, master.zone.wall(one.start)) for one in master.added if after <= one.start < before]
+    found.sort()
+    # What two rules and RDATEs give is one date (RFC 5545 3.8.5.2), and so are two wall clocks of a gap.
+    once = found[:1] + [two for one, two in pairwise(found) if one[0] != two[0]]
+    inside = [date for date in once if after <= date[0] < before]
+    gone = _taken_out(master, [instant for instant, _ in inside])
+    return [date for date in inside if date[0] not in gone] if gone else inside
 
 
 def _taken_out(master: Component, instants: Collection[datetime]) -> frozenset[datetime]:
     """Which of these dates EXDATEs and EXRULEs take out; the rules are walked once, not for each date."""
+    if not (master.excluded or master.excluded_days or master.excluding):
+        return frozenset()
     if len(instants) <= _FEW or not master.excluding:
         return frozenset(instant for instant in instants if _excluded(master, instant))
     plain = replace(master, excluding=())
@@ -155,16 +167,11 @@ def _taken_out(master: Component, instants: Collection[datetime]) -> frozenset[d
     return frozenset(gone)
 
 
-def _ruled(master: Component, after: datetime, before: datetime) -> Iterator[tuple[datetime, datetime]]:
-    # DTSTART is an occurrence whether or not the rule matches it, or ends before it (RFC 5545 3.8.5.3).
-    yield master.start, master.zone.instant(master.start)
+def _ruled(rule: Rule, master: Component, after: datetime, before: datetime) -> _Dates:
     low, high = master.zone.wall(after) - _SLACK, master.zone.wall(before) + _SLACK
-    for rule in master.rules:
-        for number, wall in enumerate(wall_clocks(rule, master.start, low, high)):
-            instant = master.zone.instant(wall)
-            if number > 2 * MAX_OCCURRENCES or (rule.until is not None and instant > rule.until):
-                break
-            yield wall, instant
+    walls = list(islice(wall_clocks(rule, master.start, low, high), 2 * MAX_OCCURRENCES))
+    dates = zip(master.zone.instants(walls), walls, strict=True)
+    return list(dates) if rule.until is None else [date for date in dates if date[0] <= rule.until]
 
 
 def _excluded(master: Component, instant: datetime) -> bool:
@@ -182,21 +189,29 @@ def _gives(rule: Rule, master: Component, wall: datetime, instant: datetime) -> 
     return any(True for _ in wall_clocks(rule, master.start, wall, wall + timedelta(microseconds=1)))
 
 
-def _regular(
-    event: Event, ranges: list[Component], instant: datetime, wall: datetime, length: Length | None
-) -> Iterator[Occurrence]:
-    """A date of the series, as the master or the THISANDFUTURE override in force for it has it."""
-    assert event.master is not None  # noqa: S101  only called for a series
-    component = _latest(ranges, instant) or event.master
-    if not component.attending:
+def _regular(master: Component, ranges: list[Component], dates: _Dates) -> Iterator[Occurrence]:
+    """Dates of the series, as the master or the THISANDFUTURE override in force for each has it."""
+    # A PERIOD says how long it lasts (RFC 5545 3.8.5.2).
+    own = {added.start: added.length for added in master.added if added.length is not None}
+    if not ranges and not own and not master.length.days:
+        lasting = timedelta(seconds=master.length.seconds)
+        yield from [Occurrence(instant, instant, instant + lasting, master) for instant, _ in dates]
         return
+    for instant, wall in dates:
+        component = _latest(ranges, instant) or master
+        if component is master:
+            ends = own.get(instant, master.length).end(wall, master.zone)
+            yield Occurrence(instant, instant, max(instant, ends), master)
+        elif component.attending:
+            yield _shifted(component, instant)
+
+
+def _shifted(component: Component, instant: datetime) -> Occurrence:
+    """A date as a THISANDFUTURE override has it."""
     zone: Zone = component.zone
-    if component.this_and_future:
-        wall = zone.wall(instant) + _shift(component)
-        length = None
+    wall = zone.wall(instant) + _shift(component)
     starts = zone.instant(wall)
-    ends = (length or component.length).end(wall, zone)
-    yield Occurrence(instant, starts, max(starts, ends), component)
+    return Occurrence(instant, starts, max(starts, component.length.end(wall, zone)), component)
 
 
 def _latest(ranges: list[Component], instant: datetime) -> Component | None:
@@ -213,6 +228,7 @@ def _shift(component: Component) -> timedelta:
 
 
 def _own(component: Component) -> Occurrence:
-    starts = component.zone.instant(component.start)
-    ends = component.length.end(component.start, component.zone)
+    starts, length = component.zone.instant(component.start), component.length
+    exact = starts + timedelta(seconds=length.seconds)
+    ends = length.end(component.start, component.zone) if length.days else exact
     return Occurrence(component.recurrence_id or starts, starts, max(starts, ends), component)

@@ -2,24 +2,23 @@
 
 Rules of this file:
 - Everything runs on naive wall-clock time; zones come later (`occurrences`), or a weekly 14:00 would drift over DST.
-- We walk the rule's periods (years, months, weeks, days, hours) from the one that holds `after`, so the cost does not
-  depend on the age of a series, and stop at `before`, so a rule that matches nothing ends too. dateutil alone does
-  neither: it starts at DTSTART and searches up to the year 9999.
-- Inside one month or year dateutil says which days match: one period per call, made by an interval that leaps past
-  its last year.
+- A rule is walked by months (by weeks or years where BYSETPOS counts within them), from the one that holds `after`, so
+  the cost does not depend on the age of a series, and up to `before`, so a rule that matches nothing ends too.
+- What matches is reckoned as days (ordinals) and times of day, apart: where dates are only counted, none is made.
 """
 
 from __future__ import annotations
 
 import re
-from calendar import monthrange
-from collections.abc import Callable, Iterator
+from bisect import bisect_left, bisect_right
+from calendar import isleap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
-from itertools import islice, product
-from typing import Final
-
-from dateutil import rrule as du
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from itertools import groupby, product
+from operator import itemgetter
+from typing import Final, NamedTuple, TypeVar
 
 FREQUENCIES: Final = ("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
@@ -29,11 +28,9 @@ MAX_COUNT: Final = 10_000  # a daily series of 27 years
 MAX_PARTS: Final = 400  # numbers over all BY parts; BYYEARDAY with every day is 366
 MAX_TIMES_A_DAY: Final = 24  # BYHOUR x BYMINUTE x BYSECOND
 COUNT_SEARCH: Final = timedelta(days=366 * 70)  # how far the COUNTth date is looked for
-MAX_STEPS: Final = 18_000  # periods and times that are looked at for it: a monthly date for 70 years
+MAX_STEPS: Final = 1_000  # sets that are looked at for it: all months, or weeks of 19 years, or single days of three
 FRUITLESS: Final = timedelta(days=366 * 40)  # 29 February falls on each weekday within it
-MAX_FRUITLESS: Final = 4_000  # periods and times that are looked at for a first match
-_STEPS: Final = {"YEARLY": 20, "MONTHLY": 20}  # what a period costs; dateutil's calls are dear
-_LEAP: Final = {"YEARLY": 10_000, "MONTHLY": 120_000}  # periods: past year 9999 from anywhere
+MAX_FRUITLESS: Final = 1_000  # sets that are looked at for a first match
 
 # Part name -> (lowest, highest) absolute value; RFC 5545 3.3.10.
 _RANGES: Final = {
@@ -47,6 +44,7 @@ _RANGES: Final = {
     "BYSETPOS": (1, 366),
 }
 _NUMBER: Final = re.compile(r"[+-]?\d{1,6}", re.ASCII)
+_T = TypeVar("_T")
 _SIGNED: Final = frozenset({"BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYSETPOS"})
 
 
@@ -194,35 +192,34 @@ def count_to_last(rule: Rule, start: datetime) -> Rule:
     """
     if rule.count is None:
         return rule
-    full, steps = with_defaults(rule, start), 0
-    last, seen, low = _leapt(full, start, rule.count)
-    for walls, looked_at in _sets(full, start, low, start + COUNT_SEARCH):
-        later = [wall for wall in walls if wall > last][: rule.count - seen]
-        last, seen, steps = (later or [last])[-1], seen + len(later), steps + looked_at
-        if seen == rule.count:
-            break
+    walk = _Walk(rule, start)
+    last, seen, low = _leapt(walk, rule.count)
+    latest: tuple[_Set, int] | None = None  # the date counted last, not made yet: a place in a set
+    for steps, one in enumerate(walk.sets(low, start + COUNT_SEARCH)):
         if steps > MAX_STEPS:
             raise RuleRefused(f"the end of COUNT={rule.count} is too far to look for")
-    return replace(rule, last=last)
+        early = 0 if latest else walk.up_to(one, last)
+        more = min(walk.size(one) - early, rule.count - seen)
+        if more:
+            seen, latest = seen + more, (one, early + more - 1)
+        if seen == rule.count:
+            break
+    return replace(rule, last=walk.wall_at(*latest) if latest else last)
 
 
-def _leapt(rule: Rule, start: datetime, count: int) -> tuple[datetime, int, datetime]:
-    """(last date seen, how many, from where to go on) just before the COUNTth date, where every period has as many.
-
-    Counting an hourly rule of 10,000 one by one would take longer than all else that a mail asks for.
-    """
-    filtered = rule.by_month or rule.by_monthday or rule.by_yearday or (rule.by_day and rule.freq != "WEEKLY")
-    if rule.freq in _LEAP or filtered or (rule.by_hour and rule.freq == "HOURLY"):
+def _leapt(walk: _Walk, count: int) -> tuple[datetime, int, datetime]:
+    """(last date seen, how many, from where to go on) just before the COUNTth date, where every period has as many."""
+    start, first, step = walk.start, *walk.steady_period()
+    if not step:
         return start, 1, start
-    first, second = islice(_periods(rule, start, start, start + COUNT_SEARCH), 2)
-    early = [wall for wall in _set(rule, start, first) if wall > start]
-    each, step = _set(rule, start, second), second - first
+    early = [wall for wall in walk.between(start, first + step) if wall > start]
+    each = walk.between(first + step, first + 2 * step)
     if not each or 1 + len(early) >= count:
         return start, 1, start
     whole = min((count - 2 - len(early)) // len(each), (COUNT_SEARCH - step) // step)
     if whole < 1:
         return start, 1, start
-    return each[-1] + (whole - 1) * step, 1 + len(early) + whole * len(each), second + whole * step
+    return each[-1] + (whole - 1) * step, 1 + len(early) + whole * len(each), first + (1 + whole) * step
 
 
 def gives_nothing(rule: Rule, start: datetime) -> bool:
@@ -230,27 +227,13 @@ def gives_nothing(rule: Rule, start: datetime) -> bool:
 
     One that matches next to nothing, or that cannot be looked through quickly, is given the benefit of the doubt.
     """
-    if not _can_match(rule):
-        return True
     if rule.count is not None:  # then it was searched already
         return rule.count > 1 and rule.last == start
-    steps = 0
-    for walls, looked_at in _sets(with_defaults(rule, start), start, start, start + FRUITLESS):
-        steps += looked_at
-        if steps > MAX_FRUITLESS or any(wall >= start for wall in walls):
+    walk = _Walk(rule, start)
+    for steps, one in enumerate(walk.sets(start, start + FRUITLESS)):
+        size = walk.size(one)
+        if steps > MAX_FRUITLESS or (size and walk.wall_at(one, size - 1) >= start):
             return False
-    return True
-
-
-def _can_match(rule: Rule) -> bool:
-    """False where a rule asks for what no period has: no year needs to be searched for that."""
-    if rule.by_month and rule.by_monthday:
-        longest = max(monthrange(2024, month)[1] for month in rule.by_month)
-        if all(abs(day) > longest for day in rule.by_monthday):
-            return False  # 30 February
-    if rule.by_setpos and rule.freq not in _LEAP:
-        size = _times_a_day(rule) * (max(1, len(rule.by_day)) if rule.freq == "WEEKLY" else 1)
-        return any(abs(position) <= size for position in rule.by_setpos)
     return True
 
 
@@ -262,26 +245,9 @@ def wall_clocks(rule: Rule, start: datetime, after: datetime, before: datetime) 
     """
     if rule.last is not None:
         before = min(before, rule.last + timedelta(microseconds=1))
-    low = max(start, after)
-    for walls, _ in _sets(with_defaults(rule, start), start, low, before):
-        for wall in walls:
-            if wall >= before:
-                return
-            if wall >= low:
-                yield wall
-
-
-def _sets(rule: Rule, start: datetime, low: datetime, before: datetime) -> Iterator[tuple[list[datetime], int]]:
-    """The set of each period, ascending, and how much work it was."""
-    if not _can_match(rule):
-        return
-    for period in _periods(rule, start, low, before):
-        walls = sorted(set(_in_period(rule, start, period)))
-        yield _positions(walls, rule.by_setpos), len(walls) + _STEPS.get(rule.freq, 1)
-
-
-def _set(rule: Rule, start: datetime, period: datetime) -> list[datetime]:
-    return _positions(sorted(set(_in_period(rule, start, period))), rule.by_setpos)
+    walk, low = _Walk(rule, start), max(start, after)
+    for one in walk.sets(low, before):
+        yield from walk.walls(one, low, before)
 
 
 def with_defaults(rule: Rule, start: datetime) -> Rule:
@@ -296,116 +262,336 @@ def with_defaults(rule: Rule, start: datetime) -> Rule:
     return replace(rule, by_month=months, by_monthday=(start.day,))
 
 
-def _periods(rule: Rule, start: datetime, low: datetime, before: datetime) -> Iterator[datetime]:
-    """First instants (wall clock) of the periods to look at, from the one that can hold `low`."""
-    if rule.freq in ("YEARLY", "MONTHLY"):
-        yield from _month_periods(rule, start, low, before)
-        return
-    if rule.freq == "WEEKLY":
-        # The week that holds DTSTART, by WKST, is week 0 (RFC 5545 3.3.10).
-        first = _midnight(start) - timedelta(days=(start.weekday() - rule.week_start) % 7)
-        step = timedelta(weeks=rule.interval)
-    elif rule.freq == "DAILY":
-        first, step = _midnight(start), timedelta(days=rule.interval)
-    else:
-        first, step = start.replace(minute=0, second=0, microsecond=0), timedelta(hours=rule.interval)
-    period = first + max(0, (low - first) // step) * step
-    while period < before:
-        yield period
-        period += step
+_Times = Sequence[timedelta]  # since midnight, ascending
 
 
-def _month_periods(rule: Rule, start: datetime, low: datetime, before: datetime) -> Iterator[datetime]:
-    yearly = rule.freq == "YEARLY"
-    step = 12 * rule.interval if yearly else rule.interval
-    first = start.year * 12 + (0 if yearly else start.month - 1)
-    index = first + max(0, (low.year * 12 + low.month - 1 - first) // step) * step
-    while index // 12 < date.max.year and (period := datetime(index // 12, index % 12 + 1, 1)) < before:
-        if yearly or not rule.by_month or period.month in rule.by_month:
-            yield period
-        index += step
+class _Set(NamedTuple):
+    """Wall clocks: each of the days at each of the times. Days are counted from `base`, an ordinal (date.toordinal)."""
+
+    base: int
+    days: Sequence[int]
+    times: _Times
 
 
-def _midnight(wall: datetime) -> datetime:
-    return datetime.combine(wall.date(), time())
+_LATEST: Final = datetime(9999, 12, 31)
+_LAST_DAY: Final = _LATEST.toordinal()
+_END: Final = _LATEST.year * 12  # no month from there on is looked at
 
 
-def _in_period(rule: Rule, start: datetime, period: datetime) -> Iterator[datetime]:
-    if rule.freq in _LEAP:
-        yield from _by_dateutil(rule, start, period)
-        return
-    if rule.freq == "WEEKLY":
-        days = [period + timedelta(days=(day - rule.week_start) % 7) for day, _ in rule.by_day]
-    else:
-        days = [period]
+class _Walk:
+    """A rule and its DTSTART (a wall clock), laid out to be entered anywhere.
+
+    Which days of a month or a year fit is found once for each kind of it: there are fourteen calendars.
+    """
+
+    def __init__(self, rule: Rule, start: datetime) -> None:
+        self.rule = rule = with_defaults(rule, start)
+        self.start, self.day = start, start.toordinal()
+        self.week = self.day - (start.weekday() - rule.week_start) % 7  # by WKST; weeks are counted from this one
+        self.hour = self.day * 24 + start.hour
+        # BYSETPOS takes times of a day or an hour, always the same; of longer periods days, if each has one time.
+        is_short = rule.freq in ("DAILY", "HOURLY")
+        hours = (0,) if rule.freq == "HOURLY" else rule.by_hour or (start.hour,)
+        self.times = _placed(_times(rule, start, hours), rule.by_setpos if is_short else ())
+        self.places_of_days = rule.by_setpos if not is_short and len(self.times) == 1 else ()
+        self.places = rule.by_setpos if not is_short and len(self.times) > 1 else ()
+        numbered = rule.freq in ("MONTHLY", "YEARLY")
+        self.by_day = rule.by_day if numbered else tuple({(weekday, 0): None for weekday, _ in rule.by_day})
+        self._kinds: dict[tuple[int, ...], Sequence[int]] = {}  # the days, from 0 on, of a kind of month or year
+        self._at_hours: dict[int, _Times] = {}
+        self._chosen: dict[int, Sequence[int]] = {}
+
+    def sets(self, low: datetime, before: datetime) -> Iterator[_Set]:
+        """The sets that BYSETPOS chooses from, whole, or months of dates where it has no say."""
+        freq = self.rule.freq
+        if not self._has_places():
+            return iter(())
+        if freq == "YEARLY":
+            return (self._of_year(year) for year in self._years(low, before))
+        if freq == "MONTHLY":
+            return (self._of_month(index) for index in self._months(low, before))
+        if freq == "WEEKLY" and self.rule.by_setpos:
+            return self._weeks(low.toordinal(), before.toordinal())
+        months = self._stretches(low.toordinal(), before.toordinal() + 1)
+        return self._by_hours(months) if freq == "HOURLY" else months
+
+    def _has_places(self) -> bool:
+        """Whether BYSETPOS takes anything even of the largest set: then no month needs to be looked at for that."""
+        most = {"WEEKLY": len(self.by_day), "MONTHLY": 31, "YEARLY": 366}.get(self.rule.freq)
+        return bool(_placed(range(most * len(self.times)), self.rule.by_setpos) if most else self.times)
+
+    def size(self, one: _Set) -> int:
+        """How many wall clocks a set has."""
+        whole = len(one.days) * len(one.times)
+        return len(self._choice(whole)) if self.places else whole
+
+    def wall_at(self, one: _Set, place: int) -> datetime:
+        """The wall clock at a place of a set."""
+        base, days, times = one
+        if self.places:
+            place = self._choice(len(days) * len(times))[place]
+        day, number = divmod(place, len(times))
+        return datetime.fromordinal(base + days[day]) + times[number]
+
+    def up_to(self, one: _Set, wall: datetime) -> int:
+        """How many wall clocks of a set are not later than another."""
+        base, days, times = one
+        day = wall.toordinal() - base
+        if not days or day < days[0]:
+            return 0
+        if self.places:
+            return bisect_right(self.walls(one), wall)
+        place = bisect_left(days, day)
+        is_there = place < len(days) and days[place] == day
+        return place * len(times) + (bisect_right(times, wall - datetime.fromordinal(base + day)) if is_there else 0)
+
+    def walls(self, one: _Set, low: datetime = datetime(1, 1, 1), before: datetime | None = None) -> list[datetime]:
+        """The wall clocks of a set from `low` on and before `before`, ascending."""
+        base, days, times = one
+        if self.places:
+            places = [divmod(place, len(times)) for place in self._choice(len(days) * len(times))]
+            found = [datetime.fromordinal(base + days[day]) + times[number] for day, number in places]
+        elif len(times) == 1:
+            found = [datetime.fromordinal(base + day) + times[0] for day in days]
+        else:
+            first, last = low.toordinal(), (before or _LATEST).toordinal()
+            midnights = [datetime.fromordinal(base + day) for day in days if first <= base + day <= last]
+            found = [midnight + clock for midnight in midnights for clock in times]
+        if found and (found[0] < low or (before is not None and found[-1] >= before)):
+            found = [wall for wall in found if low <= wall and (before is None or wall < before)]
+        return found
+
+    def between(self, low: datetime, before: datetime) -> list[datetime]:
+        """The wall clocks of a short time."""
+        return [wall for one in self.sets(low, before) for wall in self.walls(one, low, before)]
+
+    def steady_period(self) -> tuple[datetime, timedelta]:
+        """Where the period of DTSTART begins and how long each is, nothing when not all have as many dates."""
+        rule, midnight = self.rule, datetime.fromordinal(self.day)
+        if rule.by_month or rule.by_monthday or rule.by_yearday or (rule.by_day and rule.freq != "WEEKLY"):
+            return midnight, timedelta()
+        if rule.freq == "WEEKLY":
+            return datetime.fromordinal(self.week), timedelta(weeks=rule.interval)
+        if rule.freq == "DAILY":
+            return midnight, timedelta(days=rule.interval)
+        if rule.freq == "HOURLY" and not rule.by_hour:
+            return midnight + timedelta(hours=self.start.hour), timedelta(hours=rule.interval)
+        return midnight, timedelta()
+
+    def _years(self, low: datetime, before: datetime) -> Iterator[int]:
+        first, step = self.start.year, self.rule.interval
+        return iter(range(first + max(0, (low.year - first) // step) * step, _year_past(before), step))
+
+    def _months(self, low: datetime, before: datetime) -> Iterator[int]:
+        """Months of a monthly rule, counted from year 0."""
+        first, step = _month_index(self.start), self.rule.interval
+        begin = first + max(0, (_month_index(low) - first) // step) * step
+        return self._listed(range(begin, min(_month_index(before) + 1, _END), step))
+
+    def _listed(self, months: Iterable[int]) -> Iterator[int]:
+        """Those that BYMONTH allows."""
+        by_month = self.rule.by_month
+        return (index for index in months if not by_month or index % 12 + 1 in by_month)
+
+    def _of_year(self, year: int) -> _Set:
+        first = _new_year(year)
+        weeks = (_weeks_of(self.rule, year - 1), _weeks_of(self.rule, year + 1)) if self.rule.by_weekno else ()
+        kind = (_weekday_of(first), isleap(year), *weeks)
+        if kind not in self._kinds:
+            self._kinds[kind] = _placed(self._in_year(year), self.places_of_days)
+        return _Set(first, self._kinds[kind], self.times)
+
+    def _in_year(self, year: int) -> list[int]:
+        """The days of a year, from 0 on, that every BY part allows."""
+        rule, first, length = self.rule, _new_year(year), 365 + isleap(year)
+        days = list(range(length))
+        if rule.by_month or rule.by_monthday:
+            months = [self._of_month(index) for index in self._listed(range(year * 12, year * 12 + 12))]
+            days = [month.base - first + day for month in months for day in month.days]
+        if rule.by_yearday:
+            named = {day - 1 if day > 0 else length + day for day in rule.by_yearday}
+            days = [day for day in days if day in named]
+        if days and rule.by_day and not rule.by_month:
+            on_weekdays = _on_weekdays(self.by_day, _weekday_of(first), length)
+            days = [day for day in days if day in on_weekdays]
+        if days and rule.by_weekno:
+            weeks, begin = _listed_weeks(rule, year), first - rule.week_start - 1
+            days = [day for day in days if first + day - (begin + day) % 7 in weeks]
+        return days
+
+    def _of_month(self, index: int) -> _Set:
+        first = _first_of(index)
+        kind = ((first - 1) % 7, _first_of(index + 1) - first)
+        if kind not in self._kinds:
+            places = self.places_of_days if self.rule.freq == "MONTHLY" else ()
+            # The numbers of a yearly BYDAY count in the month only beside BYMONTH (RFC 5545 3.3.10).
+            by_day = self.by_day if self.rule.freq != "YEARLY" or self.rule.by_month else ()
+            self._kinds[kind] = _placed(_in_month(self.rule.by_monthday, by_day, *kind), places)
+        return _Set(first, self._kinds[kind], self.times)
+
+    def _stretches(self, first: int, past: int) -> Iterator[_Set]:
+        """The days of a daily, weekly or hourly rule in the months from a day on and before another."""
+        rule = self.rule
+        begin, end = (_month_index(date.fromordinal(min(max(day, 1), _LAST_DAY))) for day in (first, past))
+        filtered = rule.by_yearday or rule.by_monthday or (rule.by_day and rule.freq != "WEEKLY")
+        by_yearday = frozenset(rule.by_yearday)
+        for index in self._listed(range(begin, min(end + 1, _END))):
+            opens = _first_of(index)
+            days = self._stepping(max(opens, first), min(_first_of(index + 1), past))
+            if filtered:
+                days = [opens + day for day in self._of_month(index).days if opens + day in days]
+            if by_yearday and days:
+                new_year, length = _new_year(index // 12), 365 + isleap(index // 12)
+                days = [n for n in days if n - new_year + 1 in by_yearday or n - new_year - length in by_yearday]
+            if days:
+                yield _Set(0, days, self.times)
+
+    def _stepping(self, first: int, past: int) -> Sequence[int]:
+        """The days (ordinals) from one on and before another that FREQ and INTERVAL (and a weekly BYDAY) allow."""
+        rule, step = self.rule, self.rule.interval
+        if rule.freq == "DAILY":
+            return range(first + (self.day - first) % step, past, step)
+        if rule.freq == "WEEKLY":
+            if step == 1:
+                weekdays = {wanted for wanted, _ in self.by_day}
+                return [day for day in range(first, past) if (day - 1) % 7 in weekdays]
+            begins = [self.week + (wanted - rule.week_start) % 7 for wanted, _ in self.by_day]
+            return sorted(day for one in begins for day in range(first + (one - first) % (7 * step), past, 7 * step))
+        if step <= 24:
+            return range(first, past)
+        return sorted({h // 24 for h in range(first * 24 + (self.hour - first * 24) % step, past * 24, step)})
+
+    def _weeks(self, first: int, last: int) -> Iterator[_Set]:
+        """The days of whole weeks, from that which holds a day to that which holds another."""
+        opens, past = (day - (day - self.week) % 7 for day in (first, last + 7))
+        days: list[int] = []
+        for month in self._stretches(opens, past):
+            days += month.days
+            at = 0
+            while at < len(days):
+                end = bisect_left(days, days[at] - (days[at] - self.week) % 7 + 7)
+                if end == len(days):
+                    break  # this week may go on in the next month
+                yield self._of_week(days[at:end])
+                at = end
+            del days[:at]
+        if days:
+            yield self._of_week(days)
+
+    def _of_week(self, days: list[int]) -> _Set:
+        chosen = [days[place] for place in self._choice(len(days))] if self.places_of_days else days
+        return _Set(0, chosen, self.times)
+
+    def _by_hours(self, months: Iterator[_Set]) -> Iterator[_Set]:
+        """The days of an hourly rule with the hours that it has on each."""
+        step = self.rule.interval
+        for base, days, _ in months:
+            if 24 % step == 0:
+                yield _Set(base, days, self._from_hour(self.hour % step))
+                continue
+            for day in days:
+                yield _Set(base, [day], self._from_hour((self.hour - (base + day) * 24) % step))
+
+    def _from_hour(self, hour: int) -> _Times:
+        """The times of a day on which an hourly rule comes first at this hour."""
+        if hour not in self._at_hours:
+            by_hour = self.rule.by_hour
+            hours = [one for one in range(hour, 24, self.rule.interval) if not by_hour or one in by_hour]
+            self._at_hours[hour] = [timedelta(hours=one) + time for one in hours for time in self.times]
+        return self._at_hours[hour]
+
+    def _choice(self, size: int) -> Sequence[int]:
+        """The places of a set of this size that BYSETPOS takes."""
+        if size not in self._chosen:
+            self._chosen[size] = _placed(range(size), self.rule.by_setpos)
+        return self._chosen[size]
+
+
+def _month_index(day: date) -> int:
+    """Months since year 0."""
+    return day.year * 12 + day.month - 1
+
+
+@lru_cache(maxsize=4096)
+def _first_of(index: int) -> int:
+    """The ordinal of a month's first day."""
+    return date(index // 12, index % 12 + 1, 1).toordinal()
+
+
+def _year_past(before: datetime) -> int:
+    """The first year that does not begin before an instant."""
+    return min(before.year + (before > datetime(before.year, 1, 1)), _LATEST.year)
+
+
+def _new_year(year: int) -> int:
+    """The ordinal of 1 January, also of years that `date` does not know."""
+    past = year - 1
+    return past * 365 + past // 4 - past // 100 + past // 400 + 1
+
+
+def _weekday_of(day: int) -> int:
+    """0 = Monday, on which ordinal 1 was."""
+    return (day - 1) % 7
+
+
+def _times(rule: Rule, start: datetime, hours: Iterable[int]) -> _Times:
     minutes, seconds = rule.by_minute or (start.minute,), rule.by_second or (start.second,)
-    if rule.freq == "HOURLY":
-        hours: tuple[int, ...] = (period.hour,) if not rule.by_hour or period.hour in rule.by_hour else ()
-    else:
-        hours = rule.by_hour or (start.hour,)
-    for day in days:
-        if _day_allowed(rule, day):
-            for hour, minute, second in product(hours, minutes, seconds):
-                # Second 60 is a leap second; datetime has none.
-                yield day.replace(hour=hour, minute=minute, second=min(second, 59))
+    # Second 60 is a leap second; datetime has none.
+    clocks = {(hour, minute, min(second, 59)) for hour, minute, second in product(hours, minutes, seconds)}
+    return [timedelta(hours=hour, minutes=minute, seconds=second) for hour, minute, second in sorted(clocks)]
 
 
-def _day_allowed(rule: Rule, day: datetime) -> bool:
-    """The parts that limit a daily, weekly or hourly rule (the table in RFC 5545 3.3.10)."""
-    if rule.by_month and day.month not in rule.by_month:
-        return False
-    if rule.by_day and rule.freq != "WEEKLY" and all(day.weekday() != wanted for wanted, _ in rule.by_day):
-        return False
-    if rule.by_monthday:
-        length = (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
-        if day.day not in rule.by_monthday and day.day - length.day - 1 not in rule.by_monthday:
-            return False
-    if rule.by_yearday:
-        year_length = date(day.year, 12, 31).timetuple().tm_yday
-        yearday = day.timetuple().tm_yday
-        return yearday in rule.by_yearday or yearday - year_length - 1 in rule.by_yearday
-    return True
+@lru_cache(maxsize=256)
+def _in_month(
+    by_monthday: tuple[int, ...], by_day: tuple[tuple[int, int], ...], weekday: int, length: int
+) -> tuple[int, ...]:
+    """The days, from 0 on, that BYMONTHDAY and BYDAY allow in a month of a length that begins on a day of the week."""
+    days = set(range(length))
+    if by_monthday:
+        days = {day - 1 if day > 0 else length + day for day in by_monthday if abs(day) <= length}
+    if by_day:
+        days &= _on_weekdays(by_day, weekday, length)
+    return tuple(sorted(days))
 
 
-def _by_dateutil(rule: Rule, start: datetime, period: datetime) -> Iterator[datetime]:
-    plain = [du.weekdays[day] for day, n in rule.by_day if not n]
-    # No month has a sixth Monday, and dateutil looks for a 53rd behind the end of its table.
-    most = 5 if rule.freq == "MONTHLY" or rule.by_month else 53
-    ordinal = [du.weekdays[day](n) for day, n in rule.by_day if n and abs(n) <= most]
-    # BYDAY lists days (RFC 5545 3.3.10); dateutil wants a day to match both, when some have a number and some have not.
-    for days in filter(None, (plain, ordinal)) if rule.by_day else (None,):
-        found = _one_period(rule, start, period, days)
-        yield from (wall for wall in found if not rule.by_weekno or _week_allowed(rule, wall))
+def _on_weekdays(by_day: tuple[tuple[int, int], ...], weekday: int, length: int) -> set[int]:
+    """BYDAY in so many days, from 0 on, of which the first is on this day of the week."""
+    found: set[int] = set()
+    for wanted, pairs in groupby(by_day, itemgetter(0)):
+        days, numbers = range((wanted - weekday) % 7, length, 7), [number for _, number in pairs]
+        if 0 in numbers:
+            found.update(days)
+        else:
+            found.update([days[n - 1 if n > 0 else n] for n in numbers if abs(n) <= len(days)])
+    return found
 
 
-def _week_allowed(rule: Rule, wall: datetime) -> bool:
-    """BYWEEKNO. A week is of the year that has its fourth day (RFC 5545 3.3.10); dateutil errs at some new years."""
-    fourth = wall + timedelta(days=3 - (wall.weekday() - rule.week_start) % 7)
-    last = date(fourth.year, 12, 31)
-    last -= timedelta(days=(last.weekday() - rule.week_start - 3) % 7)
-    number, weeks = ((day.timetuple().tm_yday + 6) // 7 for day in (fourth, last))
-    return number in rule.by_weekno or number - weeks - 1 in rule.by_weekno
+def _listed_weeks(rule: Rule, year: int) -> set[int]:
+    """BYWEEKNO: the first days (ordinals) of weeks in a year. A week is of the year that has its fourth day."""
+    found: set[int] = set()
+    for one in (year - 1, year, year + 1):
+        first, weeks = _week_one(rule, one), _weeks_of(rule, one)
+        near = {year - 1: {weeks - 1}, year: set(range(weeks)), year + 1: {0}}[one]
+        listed = {number - 1 if number > 0 else weeks + number for number in rule.by_weekno}
+        found.update(first + 7 * number for number in near & listed)
+    return found
 
 
-def _one_period(rule: Rule, start: datetime, period: datetime, days: list[du.weekday] | None) -> du.rrule:
-    return du.rrule(
-        getattr(du, rule.freq),
-        dtstart=period,
-        interval=_LEAP[rule.freq],
-        wkst=rule.week_start,
-        bymonth=rule.by_month or None,
-        bymonthday=rule.by_monthday or None,
-        byyearday=rule.by_yearday or None,
-        byweekday=days,
-        byhour=rule.by_hour or (start.hour,),
-        byminute=rule.by_minute or (start.minute,),
-        bysecond=tuple(min(second, 59) for second in rule.by_second) or (start.second,),
-    )
+def _weeks_of(rule: Rule, year: int) -> int:
+    """How many weeks a year has."""
+    return (_week_one(rule, year + 1) - _week_one(rule, year)) // 7
 
 
-def _positions(walls: list[datetime], positions: tuple[int, ...]) -> list[datetime]:
-    """BYSETPOS: the nth of the period's set, counted from its end when negative."""
-    if not positions:
-        return walls
-    size = len(walls)
-    return sorted({walls[n - 1 if n > 0 else size + n] for n in positions if abs(n) <= size})
+def _week_one(rule: Rule, year: int) -> int:
+    """The first day of week 1."""
+    first = _new_year(year)
+    before = (_weekday_of(first) - rule.week_start) % 7  # days of its week in the year before
+    return first - before if before <= 3 else first - before + 7
+
+
+def _placed(found: Sequence[_T], places: tuple[int, ...]) -> Sequence[_T]:
+    """BYSETPOS: the nth of a set, counted from its end when negative."""
+    if not places:
+        return found
+    size = len(found)
+    return [found[place] for place in sorted({n - 1 if n > 0 else size + n for n in places if abs(n) <= size})]

@@ -1,4 +1,4 @@
-"""A recurrence rule read day by day, as plain and slow as RFC 5545 3.3.10 has it: an opinion without dateutil."""
+"""A recurrence rule read day by day, as plain and slow as RFC 5545 3.3.10 has it: an opinion of its own."""
 
 from calendar import isleap, monthrange
 from collections.abc import Iterator
@@ -28,6 +28,20 @@ def walls(rule: Rule, start: datetime, before: datetime) -> Iterator[datetime]:
             at_place = not rule.by_setpos or index + 1 in rule.by_setpos or index - size in rule.by_setpos
             if wall >= start and at_place:
                 yield wall
+
+
+def hours(rule: Rule, start: datetime, before: datetime) -> Iterator[datetime]:
+    """The same for an hourly rule, hour by hour."""
+    hour = start.replace(minute=0)
+    while hour < before:
+        minutes = sorted(rule.by_minute or (start.minute,))
+        fits = _matches(rule, start, hour.date()) and (not rule.by_hour or hour.hour in rule.by_hour)
+        for index, minute in enumerate(minutes if fits else ()):
+            wall = hour.replace(minute=minute)
+            at_place = not rule.by_setpos or index + 1 in rule.by_setpos or index - len(minutes) in rule.by_setpos
+            if start <= wall < before and at_place:
+                yield wall
+        hour += timedelta(hours=rule.interval)
 
 
 def _period_start(rule: Rule, day: date) -> date:

@@ -453,3 +453,14 @@ def test_furthest_shift_is_bounded() -> None:
     begun = time.process_time()
     assert expand(known, at("2026-03-01"), at("2026-04-01")) == []
     assert time.process_time() - begun < 0.5
+
+
+def test_an_added_instant_is_that_one_also_where_the_clock_shows_it_twice() -> None:
+    known = series("DTSTART;TZID=Europe/Berlin:20261024T023000", HOUR, "RDATE:20261025T003000Z,20261025T013000Z")
+    assert spans(known, "2026-10-20") == ["10-24 00:30-01:30", "10-25 00:30-01:30", "10-25 01:30-02:30"]
+
+
+def test_a_day_of_25_hours_goes_on_to_its_end() -> None:
+    known = series("DTSTART;VALUE=DATE:20261024", "RRULE:FREQ=DAILY")
+    (running,) = expand(known, at("2026-10-25 22:30"), at("2026-10-25 22:31"))
+    assert (running.starts, running.ends) == (at("2026-10-24 22:00"), at("2026-10-25 23:00"))
