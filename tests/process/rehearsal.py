@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
 
-import aiohttp
 import httpx
 import pytest
 from sqlalchemy import Engine, Row, select
@@ -28,7 +27,6 @@ from structlog.testing import capture_logs
 import gateway.web
 import scheduler.platform
 import scheduler.store
-import scheduler.targets
 from gateway import store
 from gateway.api.house import House
 from gateway.api.mirror import Mirror
@@ -88,20 +86,14 @@ class AtOnce(ThreadPoolExecutor):
         return done
 
 
-class Client(scheduler.platform.Platform):
-    """The platform's client, whose wire leads to the platform of the present history."""
+class Wire(httpx.AsyncBaseTransport):
+    """Where the platform's client leads: to the platform of the present history."""
 
     there: Platform | None = None
 
-    async def _exchange(self, call: scheduler.targets.Call) -> tuple[int, Mapping[str, str], bytes]:
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert self.there is not None
-        url, params = f"http://platform.example{call.path}", call.params or None
-        request = httpx.Request(call.method, url, json=call.body, params=params, headers=dict(call.headers))
-        try:
-            response = await self.there.handle_async_request(request)
-        except httpx.HTTPError as error:
-            raise aiohttp.ServerTimeoutError(str(error)) from error
-        return response.status_code, response.headers, await response.aread()
+        return await self.there.handle_async_request(request)
 
 
 class Stage:
@@ -110,9 +102,10 @@ class Stage:
     def __init__(self, url: str) -> None:
         self.engine: Engine = connect(url)
         store.create_throwaway(self.engine)
-        self.relay = Relay(lambda letter: None, lambda: None)
-        self.platform = Client("http://platform.example", "key")
+        self.wire, self.relay = Wire(), Relay(lambda letter: None, lambda: None)
+        self.platform = scheduler.platform.Platform("http://platform.example", "key")
         self.platform.look_every = SILENCE
+        self.platform._client._transport = self.wire
         self.runner = asyncio.Runner()
         loop = self.runner.get_loop()
         loop.set_default_executor(AtOnce())
@@ -198,7 +191,7 @@ class World:
         self.platform = Platform(
             lambda: self.now, self._step, self._entered, self._left, self.is_troubled, self.tell, self._refused
         )
-        stage.platform.there = self.platform
+        stage.wire.there = self.platform
         stage.relay.took, stage.relay.trouble, stage.relay.fates = self._took, self.is_troubled, []
         stage.relay.letters.clear()
         self._count = 0

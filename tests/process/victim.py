@@ -18,7 +18,6 @@ from pathlib import Path
 from threading import local
 from typing import Any, Final
 
-import aiohttp
 import aiosmtplib
 import httpx
 from sqlalchemy import event
@@ -124,8 +123,8 @@ def hurry() -> None:
     lease = timedelta(seconds=float(os.environ.get("KILL_LEASE", "1.5")))
     dispatch.LEASE = outbox.LEASE = forwarding.LEASE = lease  # type: ignore[misc]
     patience = lease.total_seconds() * 0.4
-    scheduler.platform.TIMEOUT = aiohttp.ClientTimeout(total=patience)  # type: ignore[misc]
-    outward.TIMEOUT = httpx.Timeout(patience)  # type: ignore[misc]
+    scheduler.platform.TIMEOUT = outward.TIMEOUT = httpx.Timeout(patience)  # type: ignore[misc]
+    scheduler.platform.WHOLE = patience  # type: ignore[misc]
     scheduler.database.BUSY_SECONDS = float(os.environ.get("KILL_BUSY", "10"))  # type: ignore[misc,assignment]
     scheduler.retry.FIRST_WAIT = timedelta(seconds=0.2)
     scheduler.retry.LONGEST_WAIT = timedelta(seconds=1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
+import httpx
 import pytest
 import trustme
 
@@ -95,7 +95,7 @@ def test_a_request_is_written_as_the_target_says_and_connections_are_kept() -> N
 def test_a_request_without_an_answer_is_sent_once(
     answer: bytes | None, detail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler.platform, "TIMEOUT", aiohttp.ClientTimeout(total=20, sock_read=0.2))
+    monkeypatch.setattr(scheduler.platform, "TIMEOUT", httpx.Timeout(20, read=0.2))
 
     async def test(platform: Platform, server: Server) -> None:
         refused = await platform.ask(ASKED)
@@ -117,7 +117,7 @@ def test_a_kept_connection_that_ends_with_the_next_request_does_not_send_it_twic
 
 
 def test_an_answer_that_drips_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler.platform, "TIMEOUT", aiohttp.ClientTimeout(total=0.3, sock_read=5))
+    monkeypatch.setattr(scheduler.platform, "WHOLE", 0.3)
 
     async def test(platform: Platform, server: Server) -> None:
         assert await platform.ask(ASKED) == Refused(None, None, "TimeoutError")

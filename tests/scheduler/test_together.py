@@ -211,7 +211,7 @@ def test_what_several_coroutines_ask_is_done_in_one_go_and_what_they_ask_meanwhi
         next_ones[1].cancel()  # it is done all the same
         goes_on.set()
         assert await asyncio.gather(*first) == [0, 2, 4]
-        assert await asyncio.gather(next_ones[0], next_ones[2]) == [14, 18]
+        assert await asyncio.gather(*next_ones[::2]) == [14, 18]
         assert await it.ask(5) == 10
         assert goes == [[0, 1, 2], [7, 8, 9], [5]]
 

@@ -59,7 +59,7 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "joins that are due beside a busy PAL": lambda it: scheduler.store.claim(it, NOW, "o", LEASE, 50, BUSY),
     "a join for a probe": lambda it: scheduler.store.claim(it, NOW, "o", LEASE, 50, PROBING),
     "events to plan further": lambda it: scheduler.store.events_to_refill(it, NOW, 100),
-    "who is in a room": lambda it: scheduler.store.in_room(it, JOIN, NOW),
+    "who is in a room": lambda it: scheduler.store.in_rooms(it, [JOIN], NOW),
     "who shares a call": lambda it: scheduler.store.is_shared(it, JOIN),
     "the outcome of a join": lambda it: scheduler.store.settle(it, JOIN, state=JoinState.STARTED),
     "a callback": lambda it: scheduler.store.observe(it, "j1", JoinState.ENDED, now=NOW, conversation_id="c1"),
