@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from calendar import isleap
+from calendar import isleap, monthrange
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -20,12 +20,15 @@ from itertools import groupby, product
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
+from dateutil import rrule as du
+
 FREQUENCIES: Final = ("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 WEEKDAYS: Final = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
 MAX_INTERVAL: Final = 1000  # no calendar offers more; larger ones only serve to exhaust us
 MAX_COUNT: Final = 10_000  # a daily series of 27 years
 MAX_PARTS: Final = 400  # numbers over all BY parts; BYYEARDAY with every day is 366
+MOST_IN_MONTH: Final = 5  # days of a month that are on one day of the week
 MAX_TIMES_A_DAY: Final = 24  # BYHOUR x BYMINUTE x BYSECOND
 COUNT_SEARCH: Final = timedelta(days=366 * 70)  # how far the COUNTth date is looked for
 MAX_STEPS: Final = 1_000  # sets that are looked at for it: all months, or weeks of 19 years, or single days of three
@@ -545,13 +548,29 @@ def _times(rule: Rule, start: datetime, hours: Iterable[int]) -> _Times:
 def _in_month(
     by_monthday: tuple[int, ...], by_day: tuple[tuple[int, int], ...], weekday: int, length: int
 ) -> tuple[int, ...]:
-    """The days, from 0 on, that BYMONTHDAY and BYDAY allow in a month of a length that begins on a day of the week."""
-    days = set(range(length))
-    if by_monthday:
-        days = {day - 1 if day > 0 else length + day for day in by_monthday if abs(day) <= length}
-    if by_day:
-        days &= _on_weekdays(by_day, weekday, length)
-    return tuple(sorted(days))
+    """The days, from 0 on, that BYMONTHDAY and BYDAY allow in a month of a length that begins on a day of the week.
+
+    dateutil is asked about one month of that kind: by itself it would go through all of them, from DTSTART on.
+    """
+    if not by_monthday and not by_day:
+        return tuple(range(length))
+    first = _month_of(weekday, length)
+    plain = [du.weekdays[day] for day, number in by_day if not number]
+    numbered = [du.weekdays[day](number) for day, number in by_day if number and abs(number) <= MOST_IN_MONTH]
+    found: set[int] = set()
+    # BYDAY lists days (RFC 5545 3.3.10); dateutil wants a day to match both, when some have a number and some have not.
+    for days in filter(None, (plain, numbered)) if by_day else (None,):
+        until = first + timedelta(days=length - 1)
+        month = du.rrule(du.MONTHLY, first, until=until, bymonthday=by_monthday or None, byweekday=days)
+        found.update(wall.day - 1 for wall in month)
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=28)
+def _month_of(weekday: int, length: int) -> datetime:
+    """The first day of some month of a kind."""
+    months = (datetime(index // 12, index % 12 + 1, 1) for index in range(2000 * 12, 2028 * 12))
+    return next(one for one in months if (one.weekday(), monthrange(one.year, one.month)[1]) == (weekday, length))
 
 
 def _on_weekdays(by_day: tuple[tuple[int, int], ...], weekday: int, length: int) -> set[int]:
