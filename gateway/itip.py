@@ -252,7 +252,16 @@ def _in_force(one: Component, event: Event, ranges: list[Component]) -> bool:
     if _is_void(one, event.timings):
         return False
     # A date that the rule does not give (any more) needs to be newer than the rule.
-    return _said(one).dtstamp >= master.revision.dtstamp or occurs_at(master, one.recurrence_id)
+    return not _is_older(one, master.revision) or occurs_at(master, one.recurrence_id)
+
+
+def _is_older(one: Component, master: Revision) -> bool:
+    """Whether an override was last said before a version of its series. Of one second, only what came along with an
+    earlier version is known to be older: their SEQUENCEs count together."""
+    said = _said(one)
+    if said.dtstamp != master.dtstamp:
+        return said.dtstamp < master.dtstamp
+    return said == one.beside and said < master
 
 
 def _covers(other: Component, one: Component) -> bool:
