@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from random import random
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from weakref import WeakValueDictionary
 
 import structlog
@@ -171,8 +171,8 @@ class Dispatcher(Worker[Join]):
                 return await self._give_way(join, max(self._now(), other.free_at), is_final=is_final)
             if other.is_before:
                 return await self._send(join, is_final=is_final)
-            state, look = other.join.state, self._next_look(join)
-            await self._settle(join, state, conversation_id=other.conversation_id, wake_at=look)
+            look = self._next_look(join)
+            await self._settle(join, other.join.state, conversation_id=other.conversation_id, wake_at=look, like=other)
             return other.conversation_id
 
     async def _found(self, join: Join) -> Started | Refused | None:
@@ -326,13 +326,25 @@ class Dispatcher(Worker[Join]):
             return store.is_shared(connection, join)
 
     async def _settle(
-        self, join: Join, state: JoinState, *, wake_at: datetime | None = None, detail: str = "", **values: Any
+        self,
+        join: Join,
+        state: JoinState,
+        *,
+        wake_at: datetime | None = None,
+        detail: str = "",
+        like: store.InRoom | None = None,
+        **values: Any,
     ) -> None:
+        """Write down what came of a join. `like`: it is in the call of another, and as far as that one is by now, since
+        the platform says it once; a call that this one is no longer in is looked at, at once."""
         broken_at = self._now() if state in BROKEN and _was_promised(join) else None
 
         def write(connection: Connection, attempt: int) -> bool:
-            held = replace(join, attempt=attempt)
-            return store.settle(connection, held, state=state, wake_at=wake_at, broken_at=broken_at, **values)
+            held, into, at = replace(join, attempt=attempt), state, wake_at
+            if like is not None:
+                there = store.lock_join(connection, like.join.id)
+                into, at = (there.state, wake_at) if _sits(there, like) else (JoinState.STARTED, self._now())
+            return store.settle(connection, held, state=into, wake_at=at, broken_at=broken_at, **values)
 
         ours = await self.written(join, write)
         again = state is JoinState.PLANNED
@@ -353,6 +365,10 @@ class Dispatcher(Worker[Join]):
             late=round((self._now() - join.at).total_seconds(), 2),
             **{key: value for key, value in more.items() if value},
         )
+
+
+def _sits(there: Join | None, like: store.InRoom) -> TypeGuard[Join]:
+    return there is not None and there.sits and there.conversation_id == like.conversation_id
 
 
 def _was_promised(join: Join) -> bool:

@@ -39,6 +39,7 @@ class Script:
     ended: list[str] = field(default_factory=list)
     looked: list[str] = field(default_factory=list)
     searched: int = 0
+    meanwhile: Callable[[], object] = lambda: None  # what happens while it is asked how a call goes
     verbose: dict[str, Any] = field(default_factory=lambda: {"status": "active"})  # what it says of a conversation
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -73,7 +74,9 @@ class Script:
         @app.get("/v2/conversations/{conversation_id}")
         async def get(conversation_id: str) -> dict[str, Any]:
             self.looked.append(conversation_id)
-            return {"conversation_id": conversation_id, **self.verbose}
+            answer = {"conversation_id": conversation_id, **self.verbose}
+            self.meanwhile()
+            return answer
 
         @app.post("/v2/conversations/{conversation_id}/end")
         async def end(conversation_id: str) -> dict[str, str]:
@@ -241,6 +244,28 @@ def test_who_was_turned_away_by_us_is_not_looked_for(status: int, others: bool, 
         it.now += timedelta(seconds=5)
         await (it.dispatcher if others else first).work()
         assert (it.join().state, len(it.script.posts), it.script.searched) == (JoinState.STARTED, 1, searched)
+
+    bench(test)
+
+
+@pytest.mark.parametrize("said", [JoinState.JOINED, JoinState.ENDED])
+def test_what_is_said_of_a_call_while_another_comes_to_share_it_is_true_of_both(said: JoinState) -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        await it.dispatcher.work()
+        first = it.join()
+        it.plan(uid="u2")
+
+        def hear() -> None:
+            it.script.meanwhile = lambda: None
+            it.script.verbose = {"status": "ended" if said is JoinState.ENDED else "active"}
+            with it.engine.begin() as connection:
+                assert store.observe(connection, first.id, said, now=it.now, conversation_id="c1")
+
+        it.script.meanwhile = hear
+        await it.dispatcher.work()
+        await it.dispatcher.work()
+        assert {join.state for join in it.joins()} == {said}
 
     bench(test)
 
