@@ -126,7 +126,7 @@ class Dispatcher(Worker[Join]):
         """The meeting is over; the PAL may have been there all the same, if the answer to an attempt was lost."""
         found = None
         if join.attempt > 1:
-            found = await self.platform_of(join).find(self._callback_url(join.order_id))
+            found = await self._found(join)
         if not isinstance(found, Started):
             await self._settle(join, JoinState.MISSED, reason="ended-before-we-could-join")
             return
@@ -284,7 +284,8 @@ class Dispatcher(Worker[Join]):
     async def _look(self, join: Join) -> None:
         """A call that has said nothing for long is asked how it goes."""
         conversation_id = join.conversation_id or ""
-        seen = await self.platform_of(join).look(conversation_id)
+        async with self._gate(join):
+            seen = await self.platform_of(join).look(conversation_id)
         if isinstance(seen, Seen) and seen.state is JoinState.ENDED:
             await asyncio.to_thread(self._observe, join, seen)
             log.info("join ended", join=join.id, reason=seen.reason, found="by looking")
