@@ -24,9 +24,9 @@ def measure() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         urls = copied(MANY, folder), copied(FEW, folder)
-        for _ in range(TURNS):
-            for side, url in enumerate(urls):
-                took[side].append(_restart(url, folder))
+        for turn in range(TURNS):
+            for side in (0, 1) if turn % 2 else (1, 0):  # who comes first in a turn is a little slower
+                took[side].append(_restart(urls[side], folder))
     ours, other = (median(side[1:]) for side in took)
     name = "P9 restart to ready: 1,000,000 | 1,000 planned"
     return [Row(name, ours, other, "s", f"≤ {GOAL:g} ×", ours <= GOAL * other)]

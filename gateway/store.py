@@ -31,6 +31,7 @@ from sqlalchemy import (
     case,
     cast,
     delete,
+    exists,
     func,
     insert,
     inspect,
@@ -414,7 +415,8 @@ def account_joins(
 def owns_join(connection: Connection, account: str, join_id: str) -> bool:
     """Whether a join is one of an account's PALs'."""
     table = scheduler.store.joins
-    query = select(table.c.id).where(table.c.id == join_id, _of_account(table.c.pal_id, account, None))
+    is_owned = exists().where(pals.c.id == table.c.pal_id, pals.c.account == account)  # one PAL is looked at, not all
+    query = select(table.c.id).where(table.c.id == join_id, is_owned)
     return _can_be_id(join_id) and connection.execute(query).first() is not None
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 from sqlalchemy import select, text
 
 from gateway import store
+from gateway.config import PREFIX
 from scheduler.database import connect
 from tests.process.processes import serving
 
@@ -51,3 +55,23 @@ def test_a_process_says_that_the_store_is_newer_and_goes_on_or_why_it_cannot(tmp
     with serving(store_url, tmp_path, "http") as process:
         assert process.popen.wait(30) == 2
     assert [line.startswith("pal-gateway: The store has the schema 9999") for line in process.other] == [True]
+
+
+SERVE_UNTIL_READY = """
+import gc
+from gateway import app
+from gateway.config import load
+app.until_stopped = lambda gateway, stopped: (print(gc.get_freeze_count()), gateway.stop())[1]
+app.serve(load(None))
+"""
+
+
+def test_what_is_there_at_the_start_is_not_searched_for_garbage_again(tmp_path: Path) -> None:
+    """It is half a million objects, through which everybody waits."""
+    own = {"STORE__URL": f"sqlite:///{tmp_path}/gateway.db", "SMTP__PORT": "0", "HTTP__PORT": "0"}
+    environment = {**os.environ, **{PREFIX + name: value for name, value in own.items()}}
+    command = [sys.executable, "-c", SERVE_UNTIL_READY]
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert int(done.stdout.split()[-1]) > 100_000
