@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import groupby, product
+from math import gcd
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
@@ -488,11 +489,16 @@ class _Walk:
     def _by_hours(self, months: Iterator[_Set]) -> Iterator[_Set]:
         """The days of an hourly rule with the hours that it has on each."""
         step = self.rule.interval
+        turn = step // gcd(24, step)  # days, after which the same hours come again
+        wanted = {hour % step for hour in self.rule.by_hour or range(24)}
+        good = {day for day in range(turn) if (self.hour - day * 24) % step in wanted}
+        if not good:
+            return
         for base, days, _ in months:
-            if 24 % step == 0:
+            if turn == 1:
                 yield _Set(base, days, self._from_hour(self.hour % step))
                 continue
-            for day in days:
+            for day in [day for day in days if (base + day) % turn in good]:
                 yield _Set(base, [day], self._from_hour((self.hour - (base + day) * 24) % step))
 
     def _from_hour(self, hour: int) -> _Times:
