@@ -425,13 +425,17 @@ class _Walk:
 
     def _of_month(self, index: int) -> _Set:
         first = _first_of(index)
-        kind = ((first - 1) % 7, _first_of(index + 1) - first)
+        return _Set(first, self._fitting(first, _first_of(index + 1)), self.times)
+
+    def _fitting(self, first: int, past: int) -> Sequence[int]:
+        """The days, from 0 on, that BYMONTHDAY and BYDAY (and a monthly BYSETPOS) allow in a month."""
+        kind = ((first - 1) % 7, past - first)
         if kind not in self._kinds:
             places = self.places_of_days if self.rule.freq == "MONTHLY" else ()
             # The numbers of a yearly BYDAY count in the month only beside BYMONTH (RFC 5545 3.3.10).
             by_day = self.by_day if self.rule.freq != "YEARLY" or self.rule.by_month else ()
             self._kinds[kind] = _placed(_in_month(self.rule.by_monthday, by_day, *kind), places)
-        return _Set(first, self._kinds[kind], self.times)
+        return self._kinds[kind]
 
     def _stretches(self, first: int, past: int) -> Iterator[_Set]:
         """The days of a daily, weekly or hourly rule in the months from a day on and before another."""
@@ -440,10 +444,10 @@ class _Walk:
         filtered = rule.by_yearday or rule.by_monthday or (rule.by_day and rule.freq != "WEEKLY")
         by_yearday = frozenset(rule.by_yearday)
         for index in self._listed(range(begin, min(end + 1, _END))):
-            opens = _first_of(index)
-            days = self._stepping(max(opens, first), min(_first_of(index + 1), past))
+            opens, closes = _first_of(index), _first_of(index + 1)
+            days = self._stepping(max(opens, first), min(closes, past))
             if filtered:
-                days = [opens + day for day in self._of_month(index).days if opens + day in days]
+                days = [opens + day for day in self._fitting(opens, closes) if opens + day in days]
             if by_yearday and days:
                 new_year, length = _new_year(index // 12), 365 + isleap(index // 12)
                 days = [n for n in days if n - new_year + 1 in by_yearday or n - new_year - length in by_yearday]
