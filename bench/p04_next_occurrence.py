@@ -39,9 +39,9 @@ def measure() -> list[Row]:
         ours, other = (took * 1e6 for took in in_turns(old, young, turns=25, calls=40))
         met = ours <= GOAL * other
         where = "" if met else hottest(old)
-        rows.append(Row(f"next date, {name}: 10 years old | 1 month", ours, other, "µs", f"≤ {GOAL} ×", met, where))
+        rows.append(Row(f"P4 next date, {name}: 10 years old | 1 month", ours, other, "µs", f"≤ {GOAL} ×", met, where))
         ours, other = (took * 1e6 for took in in_turns(*(_dateutil(rule, start) for start in starts), turns=5, calls=4))
-        rows.append(Row(f"the same by dateutil, {name}", ours, other, "µs", "to be known", True))
+        rows.append(Row(f"P4 the same by dateutil, {name}", ours, other, "µs", "to be known", True))
     return rows
 
 

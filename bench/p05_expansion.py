@@ -50,7 +50,7 @@ def _row(name: str, rule: str, years: int) -> Row:
     mine, peer = (number / took for took in in_turns(ours, theirs, turns=9, calls=5))
     met = mine >= GOAL * peer
     where = "" if met else hottest(ours)
-    return Row(f"occurrences of a series with 20 overrides, {name}", mine, peer, "/s", "≥ 20 ×", met, where)
+    return Row(f"P5 occurrences of a series with 20 overrides, {name}", mine, peer, "/s", "≥ 20 ×", met, where)
 
 
 def _theirs(calendar: icalendar.Calendar, before: datetime) -> list[icalendar.Event]:

@@ -25,6 +25,7 @@ from tests.scheduler.hostile import HOSTILE, POLICY, REFUSED, answer, invitation
 GOAL = 5.0  # milliseconds
 LIMIT = 0.25  # seconds for dateutil
 ROUNDS = 9
+SHOWN = 5
 YEARS = (1970, 2026)
 
 
@@ -33,8 +34,13 @@ class Stopped(Exception):
 
 
 def measure() -> list[Row]:
-    """A row for each rule."""
-    return [_row(name, text) for name, text in {**REFUSED, **HOSTILE}.items()]
+    """Those that miss the goal and those that take longest, and how many there are."""
+    rows = [_row(name, text) for name, text in {**REFUSED, **HOSTILE}.items()]
+    stopped = sum("dateutil stopped" in row.name for row in rows)
+    met = sum(row.met for row in rows)
+    name = f"P13 hostile rules within {GOAL:g} ms; dateutil is stopped after {LIMIT * 1000:g} ms by {stopped}"
+    shown = sorted(rows, key=lambda row: (row.met, -row.ours))[: max(SHOWN, len(rows) - met)]
+    return [Row(name, met, len(rows), "rules", "all", met == len(rows)), *shown]
 
 
 def _row(name: str, text: str) -> Row:
@@ -46,7 +52,7 @@ def _row(name: str, text: str) -> Row:
     year, call = ours[slowest]
     theirs, how = _dateutil(text, datetime.fromisoformat(f"{year}-03-02T09:00"))
     met = slowest <= GOAL
-    named = f"hostile rule {name} (dateutil {how})"
+    named = f"P13 hostile rule {name} (dateutil {how})"
     return Row(named, slowest, theirs, "ms", f"≤ {GOAL:g} ms", met, "" if met else hottest(call, 3))
 
 
