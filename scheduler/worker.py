@@ -47,6 +47,7 @@ class Worker(ABC, Generic[Item]):
         self._done: set[str] = set()  # done, and not written down yet
         self._anew: dict[str, Item] = {}  # claimed again while it is under way here
         self._claiming = asyncio.Lock()
+        self.is_behind = False  # the last claim left something that has to be done before what may be claimed is known
 
     @abstractmethod
     def claim(self, limit: int) -> list[Item]:
@@ -108,7 +109,7 @@ class Worker(ABC, Generic[Item]):
                 for item in items:
                     self._carry(item)
             begun += len(items)
-            if len(items) < room or self.is_full():
+            if (len(items) < room and not self.is_behind) or self.is_full():
                 break
         return begun
 

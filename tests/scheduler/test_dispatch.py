@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from gateway.app import Server
 from scheduler import store
 from scheduler.database import connect, metadata
-from scheduler.dispatch import LEASE, Dispatcher
+from scheduler.dispatch import LEASE, REFILLS, Dispatcher
 from scheduler.event import Component, Event, Length, Revision
 from scheduler.joins import Join, JoinState, Policy, plan, refill_at
 from scheduler.platform import Platform, Refused
@@ -908,5 +908,26 @@ def test_a_series_is_planned_further_as_time_goes_on() -> None:
         assert joins[-1].starts == START + timedelta(days=89)
         assert len(joins) == before + 30
         assert sum(join.state is JoinState.MISSED for join in joins) == 30
+
+    bench(test)
+
+
+def test_what_is_due_waits_for_a_few_events_that_are_planned_further_and_not_for_all() -> None:
+    async def test(it: Bench) -> None:
+        for number in range(2 * REFILLS + 5):
+            it.plan(uid=f"u{number}", later=timedelta(hours=2))
+        it.plan(uid="due")
+        with it.engine.begin() as connection:
+            assert store.plan_anew(connection, it.now) == 2 * REFILLS + 6
+
+        def behind() -> int:
+            with it.engine.begin() as connection:
+                return len(store.events_to_refill(connection, it.now, 1000))
+
+        dispatcher = it.dispatcher
+        assert [join.uid for join in dispatcher.claim(10)] == ["due"]
+        assert behind() == REFILLS + 6
+        await dispatcher.begin()
+        assert behind() == 0
 
     bench(test)
