@@ -41,7 +41,7 @@ def measure() -> list[Row]:
         took = [(ours(there), bare(there)) for _ in range(TURNS)]
         ours_, other = (median(side) for side in zip(*took, strict=True))
         where = "" if ours_ <= GOAL * other else hottest(lambda: ours(there), calls=1)
-    name = f"{JOINS:,} joins due at one instant: the last one posted"
+    name = f"P6 {JOINS:,} joins due at one instant: the last one posted"
     return [Row(name, ours_, other, "s", f"≤ {GOAL:g} × bare aiohttp", not where, where)]
 
 

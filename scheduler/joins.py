@@ -256,7 +256,11 @@ class _Planner:
         at = join.at if one.starts == join.starts else self.due(one)
         # A retry under way keeps its own instant, unless the occurrence moved.
         due = join.state is JoinState.PLANNED and (at != join.at or not join.attempt)
-        return replace(join, **self.order(one), at=at, wake_at=at if due else join.wake_at)
+        wake_at = at if due else join.wake_at
+        # How long the platform is to be left alone does not depend on when the meeting is. Who gave way has no owner.
+        if due and join.attempt and join.owner is not None and join.wake_at is not None:
+            wake_at = max(at, join.wake_at)
+        return replace(join, **self.order(one), at=at, wake_at=wake_at)
 
     def _drop(self, join: Join, reason: str) -> None:
         if not join.may_be_sent:

@@ -1,4 +1,4 @@
-"""What the documentation names exists: scenarios, tests, the peers' stories, settings."""
+"""What the documentation names exists: scenarios, tests, the peers' stories, settings, figures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import get_origin
 
 import pytest
 from pydantic import BaseModel
 
+from bench.__main__ import FIGURES
 from gateway.config import PREFIX, Settings
 from tests.peers.stories import stories
 from tests.peers.test_eds_attendee import DIFFERENCES, MEASURED
@@ -129,3 +131,10 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
     links = [one for one in re.findall(r"\]\(([^)#]+)", text) if "://" not in one]
     assert [one for one in named if not (ROOT / one).exists()] == []
     assert [one for one in links if not (page.parent / one).exists()] == []
+
+
+@pytest.mark.parametrize("number", range(1, 16))
+def test_each_goal_has_its_figure_and_its_result(number: int) -> None:
+    (figure,) = [name for name in FIGURES if name.startswith(f"p{number:02}_")]
+    assert callable(import_module(f"bench.{figure}").measure)
+    assert re.search(rf"^\| P{number} ", (ROOT / "bench" / "RESULTS.md").read_text("utf-8"), re.MULTILINE)

@@ -24,7 +24,7 @@ PURE = {
     },
 }  # fmt: skip
 PURE_LIBRARIES = {
-    "dkim", "icalendar", "jsonpatch", "jsonpointer", "publicsuffixlist", "pydantic", "pydantic_core", "re2",
+    "dateutil", "dkim", "icalendar", "jsonpatch", "jsonpointer", "publicsuffixlist", "pydantic", "pydantic_core", "re2",
     "spf", "tzlocal.windows_tz",
 }  # fmt: skip
 # What of the standard library does I/O, asks the clock, or rolls dice.

@@ -138,6 +138,16 @@ def test_a_retry_under_way_keeps_its_instant_when_only_the_title_changes() -> No
     assert (renamed.name, renamed.wake_at) == ("New title", waiting.wake_at)
 
 
+@pytest.mark.parametrize(("owner", "waits"), [("me", True), (None, False)])
+def test_a_retry_whose_meeting_moves_still_waits_as_long_as_the_platform_asked(owner: str | None, waits: bool) -> None:
+    (row,) = plan(event(component(at(2))), (), ANNA, NOW, POLICY)
+    now = at(2) + timedelta(seconds=5)
+    waiting = replace(row, attempt=1, owner=owner, wake_at=now + timedelta(seconds=40))
+    earlier = event(component(at(2, 8), length=Length(seconds=3 * 3600)))
+    (moved,) = plan(earlier, (waiting,), ANNA, now, POLICY)
+    assert (moved.starts, moved.at, moved.wake_at) == (at(2, 8), now, waiting.wake_at if waits else now)
+
+
 def test_a_claimed_join_that_is_cancelled_is_left_to_its_sender_until_the_lease_ends() -> None:
     (row,) = plan(event(component(at(2))), (), ANNA, NOW, POLICY)
     lease = at(2) + timedelta(seconds=60)
