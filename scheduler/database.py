@@ -28,6 +28,7 @@ from sqlalchemy.types import TypeDecorator
 BUSY_SECONDS: Final = 10  # how long a SQLite writer waits for another before it answers "locked"
 DISK_FULL: Final = "53100"  # of PostgreSQL's SQLSTATEs (its manual, appendix A)
 READ_ONLY: Final = "25006"
+DEADLOCK: Final = "40P01"
 _WAL_TRIES: Final = 50  # two processes that switch to WAL at once: one is told "locked" and asks again
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -185,6 +186,11 @@ def _no_longer_writable(context: ExceptionContext) -> OperationalError | None:
 
 # What the store says when it cannot write now; anything else is a fault of ours.
 AWAY: Final = (OperationalError, InterfaceError, PoolTimeout)
+
+
+def is_deadlock(error: BaseException) -> bool:
+    """Whether two waited for each other's rows, and this one was chosen to let the other go first."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) == DEADLOCK
 
 
 def is_disk_full(error: BaseException) -> bool:

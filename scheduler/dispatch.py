@@ -24,6 +24,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from scheduler import store
+from scheduler.database import AWAY, is_deadlock
 from scheduler.gate import Gate
 from scheduler.joins import BROKEN, Join, JoinState, Policy, plan, refill_at
 from scheduler.lanes import ROOM, SENDING, Lanes, lanes
@@ -44,7 +45,8 @@ log = structlog.get_logger("joins")
 def plan_further(connection: Connection, now: datetime, policy: Policy, limit: int) -> int:
     """Plan the joins of up to `limit` events that are due for it; how many events that were."""
     events = store.events_to_refill(connection, now, limit)
-    for attendant, event in events:
+    # In one order, because each locks its joins.
+    for attendant, event in sorted(events, key=lambda one: (one[0].pal_id, one[1].uid)):
         existing = store.load_joins(connection, attendant.pal_id, event.uid)
         store.save_joins(connection, plan(event, existing, attendant, now, policy), existing)
         store.save_event(connection, attendant, event, refill_at(event, now, policy), is_new=False)
@@ -93,9 +95,23 @@ class Dispatcher(Worker[Join]):
 
     def claim(self, limit: int) -> list[Join]:
         now = self._now()
+        self.is_behind = self._plans_further(now)
         with self._engine.begin() as connection:
-            self.is_behind = plan_further(connection, now, self._policy, REFILLS) == REFILLS
             return store.claim(connection, now, self._owner, LEASE, limit, self._lanes)
+
+    def _plans_further(self, now: datetime) -> bool:
+        """Plan some events further; whether there are more. It waits for rows of others, so what is claimed does not
+        wait with it."""
+        try:
+            with self._engine.begin() as connection:
+                return plan_further(connection, now, self._policy, REFILLS) == REFILLS
+        except AWAY as error:
+            if is_deadlock(error):
+                return True
+            raise
+
+    def order_of(self, item: Join) -> tuple[str, ...]:
+        return item.pal_id, item.uid, item.starts.isoformat(), item.id
 
     def give_back(self, items: Sequence[Join]) -> None:
         with self._engine.begin() as connection:
@@ -159,17 +175,18 @@ class Dispatcher(Worker[Join]):
         # One PAL is in one room once, however many invitations to it there are.
         async with self._rooms.setdefault((join.pal_id, join.url), asyncio.Lock()):
             # A second attempt may follow one whose answer was lost.
+            # Unless each attempt before was turned away for certain.
             is_known = self._turned_away.pop(join.id, 0) == join.attempt - 1
             found = None if is_known else await self._found(join)
             if found is not None:
                 return await self._sent(join, found, is_final=is_final)
             other = await self._in_room(join)
             if other is None:
-                return await self._send(join, is_final=is_final)
+                return await self._send(join, is_final=is_final, is_known=is_known)
             if other.conversation_id is None or (other.is_before and not await self._hand_over(other)):
                 return await self._give_way(join, max(self._now(), other.free_at), is_final=is_final)
             if other.is_before:
-                return await self._send(join, is_final=is_final)
+                return await self._send(join, is_final=is_final, is_known=is_known)
             look = self._next_look(join)
             await self._settle(join, other.join.state, conversation_id=other.conversation_id, wake_at=look, like=other)
             return other.conversation_id
@@ -217,7 +234,13 @@ class Dispatcher(Worker[Join]):
         await self._settle(join, JoinState.PLANNED, wake_at=since + wait, owner=None)
         return None
 
-    async def _send(self, join: Join, *, is_final: bool) -> Answer | Refused | None:
+    def _remember_turned_away(self, join: Join) -> None:
+        if len(self._turned_away) >= REMEMBERED:  # others have tried them since
+            self._turned_away.clear()
+        self._turned_away[join.id] = join.attempt
+
+    async def _send(self, join: Join, *, is_final: bool, is_known: bool) -> Answer | Refused | None:
+        """`is_known`: no attempt before this one can be a call."""
         try:
             async with self._gate(join, is_final=is_final):
                 if self._is_late(join):
@@ -225,6 +248,8 @@ class Dispatcher(Worker[Join]):
                     return None
                 self._sent_now.add(join.id)
                 sent = await self.platform_of(join).start(join, self._callback_url(join.order_id))
+            if is_known and isinstance(sent, Refused) and sent.status == TOO_MANY:
+                self._remember_turned_away(join)
             return await self._sent(join, sent, is_final=is_final)
         finally:
             self._sent_now.discard(join.id)
@@ -262,10 +287,6 @@ class Dispatcher(Worker[Join]):
             jitter=self._jitter(),
         )
         if isinstance(verdict, Again):
-            if answer.status == TOO_MANY:
-                if len(self._turned_away) >= REMEMBERED:  # others have tried them since
-                    self._turned_away.clear()
-                self._turned_away[join.id] = join.attempt
             await self._settle(join, JoinState.PLANNED, wake_at=verdict.at, detail=answer.detail)
         else:
             await self._settle(join, JoinState.FAILED, reason=verdict.reason, detail=answer.detail)
@@ -291,7 +312,7 @@ class Dispatcher(Worker[Join]):
         else:
             state = seen.state if isinstance(seen, Seen) else join.state
             write = partial(store.settle, claimed=join, state=state, wake_at=self._next_look(join))
-            (await self._commits.ask(Write(write, (join.id,)))).result()
+            (await self._commits.ask(Write(write, self.order_of(join)))).result()
 
     def _observe(self, join: Join, seen: Seen) -> None:
         with self._engine.begin() as connection:

@@ -560,20 +560,26 @@ def _in_month(
 ) -> tuple[int, ...]:
     """The days, from 0 on, that BYMONTHDAY and BYDAY allow in a month of a length that begins on a day of the week.
 
-    dateutil is asked about one month of that kind: by itself it would go through all of them, from DTSTART on.
+    dateutil is asked for BYDAY in one month of that kind, and for nothing else: it looks for a match up to the year
+    9999, and there is none where BYMONTHDAY never meets it.
     """
-    if not by_monthday and not by_day:
-        return tuple(range(length))
+    days = set(range(length))
+    if by_monthday:
+        days = {day - 1 if day > 0 else length + day for day in by_monthday if abs(day) <= length}
+    return tuple(sorted(days & _by_day_in_month(by_day, weekday, length) if by_day else days))
+
+
+@lru_cache(maxsize=256)
+def _by_day_in_month(by_day: tuple[tuple[int, int], ...], weekday: int, length: int) -> frozenset[int]:
     first = _month_of(weekday, length)
     plain = [du.weekdays[day] for day, number in by_day if not number]
     numbered = [du.weekdays[day](number) for day, number in by_day if number and abs(number) <= MOST_IN_MONTH]
     found: set[int] = set()
     # BYDAY lists days (RFC 5545 3.3.10); dateutil wants a day to match both, when some have a number and some have not.
-    for days in filter(None, (plain, numbered)) if by_day else (None,):
-        until = first + timedelta(days=length - 1)
-        month = du.rrule(du.MONTHLY, first, until=until, bymonthday=by_monthday or None, byweekday=days)
+    for days in filter(None, (plain, numbered)):
+        month = du.rrule(du.MONTHLY, first, until=first + timedelta(days=length - 1), byweekday=days)
         found.update(wall.day - 1 for wall in month)
-    return tuple(sorted(found))
+    return frozenset(found)
 
 
 @lru_cache(maxsize=28)

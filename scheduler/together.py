@@ -141,8 +141,19 @@ class Gathered(Generic[Asked, T]):
             self._doing = asyncio.create_task(self._do_all())
         return await future
 
+    async def drained(self) -> None:
+        """Return when all that was asked for is done."""
+        while self._doing is not None:
+            await asyncio.shield(self._doing)
+
     async def _do_all(self) -> None:
         """Do what waits, until nothing does. It begins once all that are due to run now have asked."""
+        try:
+            await self._do_each()
+        finally:
+            self._doing = None
+
+    async def _do_each(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting, []
             try:
@@ -155,4 +166,3 @@ class Gathered(Generic[Asked, T]):
                 for (_, future), what in zip(group, found, strict=True):
                     if not future.done():
                         future.set_result(what)
-        self._doing = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -72,6 +73,10 @@ class Worker(ABC, Generic[Item]):
     @abstractmethod
     def give_back(self, items: Sequence[Item]) -> None:
         """Let anybody take claimed items at once, committed. Runs in a thread."""
+
+    def order_of(self, item: Item) -> tuple[str, ...]:
+        """In which order items are written down together; others that lock several rows do it in the same."""
+        return (item.id,)
 
     def has_left(self, item: Item) -> bool:
         """Whether only the end of its lease may free an item under way, because something of it may be out there."""
@@ -162,7 +167,7 @@ class Worker(ABC, Generic[Item]):
         attempt, is_away = item.attempt, False
         while True:
             try:
-                outcome = await self._commits.ask(Write(partial(_by, write, attempt), (item.id,)))
+                outcome = await self._commits.ask(Write(partial(_by, write, attempt), self.order_of(item)))
                 if outcome.result():
                     return True
                 is_away = False
@@ -188,6 +193,9 @@ class Worker(ABC, Generic[Item]):
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+        with suppress(TimeoutError):  # what was done and waits for the store is still written down
+            async with asyncio.timeout(seconds / 4 if seconds is not None else None):
+                await self._commits.drained()
         if items:
             try:
                 await asyncio.to_thread(self.give_back, items)

@@ -57,7 +57,12 @@ REFUSED = {
     "long-number": "FREQ=DAILY;COUNT=" + "9" * 5000,
 }
 
+NUMBERED = ",".join(f"{number}{day}" for day in WEEKDAYS for number in range(-5, 6) if number)
 HOSTILE = {
+    "second-monday-on-the-30th": "FREQ=MONTHLY;BYDAY=2MO;BYMONTHDAY=30",
+    "first-monday-on-the-15th-yearly": "FREQ=YEARLY;BYMONTH=1,2,3,4,5,6,7,8,9,10,11,12;BYDAY=1MO;BYMONTHDAY=15",
+    "a-branch-that-never-comes": "FREQ=MONTHLY;BYMONTHDAY=1,2,3,4,5,6,7;BYDAY=MO,2TU",
+    "every-number-of-every-weekday": f"FREQ=MONTHLY;BYDAY={NUMBERED}",
     "109-hourly-that-never-comes": "FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=30;COUNT=2",
     "30-february-daily": "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30",
     "30-february-daily-counted": "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30;COUNT=10000",

@@ -39,6 +39,7 @@ class Script:
     ended: list[str] = field(default_factory=list)
     looked: list[str] = field(default_factory=list)
     searched: int = 0
+    searches: list[int | str] = field(default_factory=list)  # what a search answers next (status, or 'blind': nothing)
     meanwhile: Callable[[], object] = lambda: None  # what happens while it is asked how a call goes
     verbose: dict[str, Any] = field(default_factory=lambda: {"status": "active"})  # what it says of a conversation
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
@@ -66,9 +67,11 @@ class Script:
             return Response(f'{{"conversation_id": "c{len(self.posts)}"}}', media_type="application/json")
 
         @app.get("/v2/conversations")
-        async def listing() -> dict[str, Any]:
+        async def listing(answered: Response) -> dict[str, Any]:
             self.searched += 1
-            known = enumerate(self.posts, 1)
+            search = self.searches.pop(0) if self.searches else 200
+            answered.status_code = search if isinstance(search, int) else 200
+            known = enumerate([] if search == "blind" else self.posts, 1)
             return {"data": [{"conversation_id": f"c{n}", "callback_url": post["callback_url"]} for n, post in known]}
 
         @app.get("/v2/conversations/{conversation_id}")
@@ -228,6 +231,22 @@ def test_a_passing_fault_is_tried_again_when_it_is_time(status: int, retry_after
         it.now = START + timedelta(seconds=wait)
         await it.dispatcher.work()
         assert (it.join().state, it.join().attempt) == (JoinState.STARTED, 2)
+
+    bench(test)
+
+
+@pytest.mark.parametrize(("answers", "searches"), [(["lose"], [429]), (["lose", 429], ["blind"])])
+def test_a_429_speaks_for_its_own_try_only(answers: list[int | str], searches: list[int | str]) -> None:
+    """The first order was carried out, and its answer lost; then a search, or a second order, is turned away."""
+
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers, it.script.searches = answers, searches
+        dispatcher = it.dispatcher
+        for _ in range(3):
+            await dispatcher.work()
+            it.now = it.join().wake_at or it.now
+        assert (it.join().state, it.join().conversation_id, len(it.script.posts)) == (JoinState.STARTED, "c1", 1)
 
     bench(test)
 

@@ -231,3 +231,29 @@ def test_a_fault_is_heard_by_all_who_asked_in_that_go() -> None:
         assert await it.ask(5) == 5
 
     asyncio.run(test())
+
+
+def test_a_stop_waits_for_what_was_asked_for_and_waits_in_its_turn() -> None:
+    async def test() -> None:
+        done: list[int] = []
+        is_doing, goes_on = Event(), Event()
+
+        def note(numbers: Sequence[int]) -> Sequence[int]:
+            is_doing.set()
+            assert goes_on.wait(30)
+            done.extend(numbers)
+            return numbers
+
+        it = Gathered(note)
+        asking = [asyncio.create_task(it.ask(1))]
+        await asyncio.to_thread(is_doing.wait, 30)
+        asking.append(asyncio.create_task(it.ask(2)))
+        await asyncio.sleep(0)
+        for one in asking:
+            one.cancel()
+        drained = asyncio.create_task(it.drained())
+        goes_on.set()
+        await drained
+        assert done == [1, 2]
+
+    asyncio.run(test())
