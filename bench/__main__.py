@@ -65,7 +65,8 @@ def _written(results: dict[str, list[Row]], seconds: float) -> str:
     for rows in results.values():
         for row in rows:
             figures = f"{said(row.ours)} {row.unit} | {said(row.other)} {row.unit} | {said(row.ratio)}"
-            lines.append(f"| {row.name} | {figures} | {row.goal} | {row.verdict} |")
+            name = row.name.replace("|", "\\|")
+            lines.append(f"| {name} | {figures} | {row.goal} | {row.verdict} |")
             if row.where:
                 missed += ["", f"## Where the time goes: {row.name}", "", "```", row.where, "```"]
     return "\n".join([*head, *lines, *missed, ""])
