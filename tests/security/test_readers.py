@@ -180,4 +180,6 @@ def test_ctrl_c_for_the_whole_group_does_not_stop_a_reader() -> None:
             os.kill(pid, signal.SIGINT)
             os.kill(pid, signal.SIGTERM)
         assert readers.read(GOOD, NOW).fault is None
-        assert len(processes()) == 2
+        deadline = monotonic() + 5
+        while len(processes()) != 2:  # one that was slow, on a busy machine, is replaced, and on its way out
+            assert monotonic() < deadline
