@@ -29,6 +29,7 @@ from scheduler.clock import utc_now
 
 SLOW: Final = 0.03  # seconds of CPU after which a reader lowers its priority
 PRIORITY: Final = 19  # as `nice`: a good mail needs two milliseconds, and gets them
+BEGUN: Final = b""  # what a reader says when it has taken a mail; its answer comes after
 REHEARSAL: Final = 0.25  # seconds of CPU that deciding on a mail may take, for all its recipients together
 
 # Time zones by every kind of name, a rule, a link: what reading it loads is there before the first fork.
@@ -89,7 +90,9 @@ def _serve(requests: Connection[Any, Any], megabytes: int, desk: Desk) -> None:
     signal.signal(signal.SIGVTALRM, _yield)
     with suppress(EOFError, OSError):
         while True:
-            answer = _answer(requests.recv_bytes(), desk)
+            request = requests.recv_bytes()
+            requests.send_bytes(BEGUN)
+            answer = _answer(request, desk)
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             requests.send_bytes(answer)

@@ -25,12 +25,14 @@ from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from gateway.decide import Desk
+from gateway.reader import BEGUN
 from gateway.reading import Reading, too_costly
 
 PATIENCE: Final = 0.02  # seconds that a mail waits for a reader at rest before one more is forked
 HURRY: Final = 0.5  # seconds that a mail may take while more readers are at work than rest in quiet times
 GROWTH: Final = 4  # so many times the readers of quiet times may be at work at once
 TIRED: Final = 0.05  # seconds; a reader that took longer for a mail has lowered its priority, and is not used again
+DEATHS: Final = 2  # readers that a mail may cost before it is set aside
 START: Final = 30.0  # seconds that a new nursery and reader may take until they work
 
 Line: TypeAlias = "Connection[Any, Any]"  # our end of a reader's socket
@@ -78,16 +80,21 @@ class Readers:
         return self._read(raw, now, 1, is_report=True)
 
     def _read(self, raw: bytes, now: datetime, recipients: int, *, is_report: bool) -> Reading:
-        for _ in range(2):  # a reader may also die of something else than its mail
+        deaths = 0
+        for _ in range(self._limits.size * GROWTH):  # all that rest may be dead, of something else than this mail
             reader, seconds = self._taken()
             began = monotonic()
-            answer = _asked(reader, pickle.dumps((raw, now, recipients, is_report, seconds)), seconds + START)
-            self._put_back(reader, fresh=answer is not None and monotonic() - began < TIRED)
+            has_begun, answer = _asked(reader, pickle.dumps((raw, now, recipients, is_report, seconds)), seconds)
+            spent = monotonic() - began
+            self._put_back(reader, fresh=answer is not None and spent < TIRED)
             if answer is not None:
                 return _unpacked(answer)
-            if monotonic() - began >= seconds:
+            deaths += has_begun
+            if has_begun and spent >= seconds:
                 return too_costly(f"it was not read within {seconds:g} s")
-        return too_costly("its reader died twice")
+            if deaths == DEATHS:
+                return too_costly("its reader died twice")
+        raise ReaderFault("no reader stays alive")
 
     def close(self) -> None:
         """End the readers that rest; those at work end with their mail."""
@@ -141,13 +148,14 @@ class Readers:
             process.wait()
 
 
-def _asked(reader: Line, request: bytes, patience: float) -> bytes | None:
-    """The reader's answer, None when it has died."""
+def _asked(reader: Line, request: bytes, seconds: float) -> tuple[bool, bytes | None]:
+    """Whether the reader has begun with the mail, and its answer; None when it has died."""
+    has_begun = False
     with suppress(OSError, EOFError):
         reader.send_bytes(request)
-        if reader.poll(patience):
-            return reader.recv_bytes()
-    return None
+        if has_begun := reader.poll(START) and reader.recv_bytes() == BEGUN:
+            return True, reader.recv_bytes() if reader.poll(seconds + START) else None
+    return has_begun, None
 
 
 def _unpacked(answer: bytes) -> Reading:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Timer
 from time import monotonic
 
 import pytest
@@ -95,6 +96,18 @@ def test_a_reader_that_is_killed_costs_no_mail() -> None:
             os.kill(pid, signal.SIGKILL)
         assert gone(before, 5)
         assert readers.read(GOOD, NOW) == read_mail(GOOD)
+
+
+def test_readers_that_die_before_they_take_a_mail_are_not_its_fault() -> None:
+    with reading(Limits(size=2)) as readers:
+        nursery, *resting = sorted(processes())
+        os.kill(nursery, signal.SIGSTOP)  # it takes the order for a new reader, and dies before it has forked one
+        for pid in resting:
+            os.kill(pid, signal.SIGKILL)
+        end = Timer(0.2, os.kill, (nursery, signal.SIGKILL))
+        end.start()
+        assert readers.read(GOOD, NOW) == read_mail(GOOD)
+        end.join()
 
 
 def waits_while(readers: Readers, going: Callable[[], bool]) -> list[float]:
