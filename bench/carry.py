@@ -89,7 +89,7 @@ def _joins(there: World) -> float:
             component = replace(model, url=room(next(rooms)))
             event = Event(f"bench-{number}", "alex@acme.example", master=component)
             scheduler.store.save_event(connection, attendant, event, None, is_new=True)
-            scheduler.store.save_joins(connection, plan(event, (), attendant, now, Policy()), ())
+            scheduler.store.save_joins(connection, plan(event, (), attendant, now, Policy()), (), now=now)
     begun = monotonic()
     wait_for(lambda: len(there.platform.calls) >= JOINS, "all joins are sent", 120)
     return JOINS / (monotonic() - begun)

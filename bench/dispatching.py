@@ -43,7 +43,7 @@ def planned(joins: Sequence[Join]) -> Iterator[Engine]:
         engine = connect(f"sqlite:///{folder}/gateway.db")
         store.migrate(engine)
         with engine.begin() as connection:
-            scheduler.store.save_joins(connection, joins, ())
+            scheduler.store.save_joins(connection, joins, (), now=utc_now())
         yield engine
         engine.dispose()
 

@@ -80,6 +80,7 @@ class Forgetting:
             return
         before, done = now - self._span, Counter[str]()
         looks: list[Look] = [self._events, self._mails, *(partial(self._by_date, table) for table in BY_DATE)]
+        looks.append(self._history)
         for look in looks:
             while (step := look(before, now)) is not None:
                 done += step
@@ -94,6 +95,11 @@ class Forgetting:
         with self._engine.begin() as connection:
             count = store_retention.forget_by_date(connection, table, before, now)
         return Counter({table.name: count}) if count else None
+
+    def _history(self, before: datetime, _: datetime) -> Counter[str] | None:
+        with self._engine.begin() as connection:
+            count = store_retention.forget_history(connection, before)
+        return Counter(journal=count) if count else None
 
     def _events(self, before: datetime, now: datetime) -> Counter[str] | None:
         done = Counter[str]()

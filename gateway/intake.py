@@ -34,8 +34,10 @@ from gateway.senders import Origin, Sender
 from gateway.store_outbox import unheard
 from gateway.store_quotas import load_of
 from gateway.verdict import Reason, Verdict
+from scheduler import journal
 from scheduler.database import AWAY, beside_writers, is_disk_full
 from scheduler.event import Event
+from scheduler.happening import Happening
 from scheduler.joins import refill_at
 from scheduler.together import Together
 
@@ -249,7 +251,7 @@ class Intake:
         if decision.event is not None:
             refill = refill_at(decision.event, now, self._desk.scheduling)
             scheduler.store.save_event(connection, pal.attendant, decision.event, refill, is_new=known is None)
-            scheduler.store.save_joins(connection, decision.joins, joins)
+            scheduler.store.save_joins(connection, decision.joins, joins, now=now)
         return decision
 
     def _load(
@@ -292,6 +294,10 @@ class Intake:
                 decided_at=now,
             ),
         )
+        if decision.verdict in (Verdict.ACCEPTED, Verdict.DECLINED) and one.uid is not None:
+            kind, data = Happening(decision.verdict), {"invite": invite_id}
+            row = journal.entry(one.pal.id, one.uid, kind, now, detail=decision.reason or "", data=data)
+            journal.write(connection, [row])
         for date in decision.gone:
             store.withdraw_replies(connection, one.pal.id, one.uid or "", date)
         for reply in decision.replies:

@@ -20,7 +20,7 @@ from scheduler.joins import Join, Policy
 def cancel(connection: Connection, join_id: str, now: datetime) -> Join | str:
     """Keep the PAL of a join away from its meeting, from now (UTC) on; the join as it is then, or why not."""
     join = scheduler.store.lock_join(connection, join_id)
-    return _written(connection, kept_away(join, now) if join is not None else _unknown(join_id))
+    return _written(connection, kept_away(join, now), join, now) if join is not None else _unknown(join_id)
 
 
 def retry(connection: Connection, join_id: str, now: datetime, policy: Policy) -> Join | str:
@@ -34,12 +34,12 @@ def retry(connection: Connection, join_id: str, now: datetime, policy: Policy) -
     if attendance is not None and store.pal_with_id(connection, join.pal_id) is None:
         return f"The PAL of {join_id} was removed."
     attendant, event = attendance or (None, None)
-    return _written(connection, tried_again(join, others, event, attendant, now, policy))
+    return _written(connection, tried_again(join, others, event, attendant, now, policy), join, now)
 
 
-def _written(connection: Connection, decided: Join | str) -> Join | str:
+def _written(connection: Connection, decided: Join | str, before: Join, now: datetime) -> Join | str:
     if isinstance(decided, Join):
-        scheduler.store.rewrite(connection, decided)
+        scheduler.store.rewrite(connection, decided, before, now)
     return decided
 
 

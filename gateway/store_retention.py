@@ -32,13 +32,17 @@ from sqlalchemy import (
 from gateway.store import HAD_NO_SAY, invites, mails, outbox, pals
 from gateway.store_calls import callbacks, conversations
 from gateway.verdict import Verdict
+from scheduler.journal import journal
 from scheduler.leases import is_kept
 from scheduler.store import events, joins
 
 MAX_ROWS: Final = 50  # of one transaction
 MAX_BYTES: Final = 1024 * 1024  # of the mails and callbacks of one transaction, the last one excepted
 
-# What people wrote, by table: what stands there afterwards. Of events the whole row goes.
+# Of these the whole row goes.
+DELETED: Final = (events, journal)
+
+# What people wrote, by table: what stands there afterwards.
 EMPTIED: Final[Mapping[Table, Mapping[str, Any]]] = {
     mails: {"mail_from": "", "recipients": [], "message_id": "", "raw": b""},
     invites: {
@@ -82,6 +86,14 @@ def forget_by_date(connection: Connection, table: Table, before: datetime, now: 
     due = _some(connection, select(table.c.id, _size(table)).where(is_kept(table), at <= before).order_by(at))
     _empty(connection, table, table.c.id.in_(due), now)
     return len(due)
+
+
+def forget_history(connection: Connection, before: datetime) -> int:
+    """Delete some rows of the journal whose joins were over at `before`; how many."""
+    due = select(journal.c.id).where(journal.c.kept_until <= before).order_by(journal.c.kept_until)
+    ids = list(connection.execute(due.limit(MAX_ROWS).with_for_update(skip_locked=True)).scalars())
+    connection.execute(delete(journal).where(journal.c.id.in_(ids)))
+    return len(ids)
 
 
 def _some(connection: Connection, rows: Select[Any]) -> list[str]:

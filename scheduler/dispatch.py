@@ -48,7 +48,7 @@ def plan_further(connection: Connection, now: datetime, policy: Policy, limit: i
     # In one order, because each locks its joins.
     for attendant, event in sorted(events, key=lambda one: (one[0].pal_id, one[1].uid)):
         existing = store.load_joins(connection, attendant.pal_id, event.uid)
-        store.save_joins(connection, plan(event, existing, attendant, now, policy), existing)
+        store.save_joins(connection, plan(event, existing, attendant, now, policy), existing, now=now)
         store.save_event(connection, attendant, event, refill_at(event, now, policy), is_new=False)
     return len(events)
 
@@ -311,7 +311,8 @@ class Dispatcher(Worker[Join]):
             log.info("join ended", join=join.id, reason=seen.reason, found="by looking")
         else:
             state = seen.state if isinstance(seen, Seen) else join.state
-            write = partial(store.settle, claimed=join, state=state, wake_at=self._next_look(join))
+            now, next_look = self._now(), self._next_look(join)
+            write = partial(store.settle, claimed=join, now=now, state=state, wake_at=next_look)
             (await self._commits.ask(Write(write, self.order_of(join)))).result()
 
     def _observe(self, join: Join, seen: Seen) -> None:
@@ -358,14 +359,17 @@ class Dispatcher(Worker[Join]):
     ) -> None:
         """Write down what came of a join. `like`: it is in the call of another, and as far as that one is by now, since
         the platform says it once; a call that this one is no longer in is looked at, at once."""
-        broken_at = self._now() if state in BROKEN and _was_promised(join) else None
+        now = self._now()
+        broken_at = now if state in BROKEN and _was_promised(join) else None
 
         def write(connection: Connection, attempt: int) -> bool:
             held, into, at = replace(join, attempt=attempt), state, wake_at
             if like is not None:
                 there = store.lock_join(connection, like.join.id)
                 into, at = (there.state, wake_at) if _sits(there, like) else (JoinState.STARTED, self._now())
-            return store.settle(connection, held, state=into, wake_at=at, broken_at=broken_at, **values)
+            return store.settle(
+                connection, held, now=now, state=into, wake_at=at, broken_at=broken_at, detail=detail, **values
+            )
 
         ours = await self.written(join, write)
         again = state is JoinState.PLANNED

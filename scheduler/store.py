@@ -7,7 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -24,7 +24,6 @@ from sqlalchemy import (
     Row,
     String,
     Table,
-    Update,
     bindparam,
     case,
     exists,
@@ -39,9 +38,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from scheduler import leases
+from scheduler import journal, leases
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.event import Event
+from scheduler.happening import Happening, moved_from, what_became, what_changed, what_happened
 from scheduler.joins import LIVE, SENT, Join, JoinState, order_parts
 from scheduler.lanes import Lanes
 from scheduler.leases import Lease, held_values, index_kept, index_waiting, is_ours, lease_values, taking
@@ -242,9 +242,10 @@ _ADD_JOIN: Final = insert(joins)
 _CHANGE_JOIN: Final = update(joins).where(joins.c.id == bindparam("of_id"))
 
 
-def save_joins(connection: Connection, rows: Iterable[Join], existing: Iterable[Join]) -> None:
-    """Write what `plan` returned, given the rows it was made from."""
-    known = {join.id for join in existing}
+def save_joins(connection: Connection, rows: Iterable[Join], existing: Iterable[Join], *, now: datetime) -> None:
+    """Write what `plan` returned, given the rows it was made from, at an instant (UTC)."""
+    known = {join.id: join for join in existing}
+    rows = list(rows)
     fresh = [_values(join) for join in rows if join.id not in known]
     if fresh:
         connection.execute(_ADD_JOIN, fresh)
@@ -252,6 +253,23 @@ def save_joins(connection: Connection, rows: Iterable[Join], existing: Iterable[
     if changed:
         planned = ({name: getattr(join, name) for name in PLANNED_COLUMNS} | {"of_id": join.id} for join in changed)
         connection.execute(_CHANGE_JOIN, list(planned))
+    journal.write(connection, _of_plan(rows, known, now))
+
+
+def _of_plan(rows: Iterable[Join], known: Mapping[str, Join], now: datetime) -> list[dict[str, Any]]:
+    """What the journal says of a plan: all that was planned in one row."""
+    said: list[dict[str, Any]] = []
+    planned: list[Join] = []
+    for join in rows:
+        before = known.get(join.id)
+        kind = what_changed(before, join) if before is not None else Happening.PLANNED
+        if kind is Happening.PLANNED:
+            planned.append(join)
+        elif kind is not None:
+            more = moved_from(before, join) if before is not None and kind is Happening.MOVED else {}
+            reason = None if kind is Happening.MOVED else join.reason
+            said.append(journal.happened(join, kind, now, reason=reason, **more))
+    return [*said, *journal.planned(planned, now)]
 
 
 def claim(
@@ -326,13 +344,15 @@ def settle(
     connection: Connection,
     claimed: Join,
     *,
+    now: datetime,
     state: JoinState,
     wake_at: datetime | None = None,
     broken_at: datetime | None = None,
+    detail: str = "",
     **values: Any,
 ) -> bool:
-    """Write what came of a claim; False when it is no longer ours (the lease ran out, another took it). `broken_at`:
-    now (UTC), if it comes to nothing and whoever counts on it is to be told.
+    """Write what came of a claim at an instant (UTC); False when it is no longer ours (the lease ran out, another took
+    it). `broken_at`: now, if it comes to nothing and whoever counts on it is to be told; `detail`: for the journal.
 
     A row that was dropped while we were at it stays leaving, and is looked at again at once; one that the platform
     reported on before its answer was written down keeps what was reported.
@@ -340,13 +360,40 @@ def settle(
     written = {f"new_{name}": value for name, value in values.items()}
     found = {"held_state": claimed.state, "held_at": claimed.at, **held_values(claimed)}
     into = {"new_state": state, "new_wake_at": wake_at, "new_broken_at": broken_at, **written}
-    return connection.execute(_settling(tuple(sorted(values))), found | into).rowcount == 1
+    # What somebody else may have brought about, too; of the rest the state that is left says who did.
+    before = connection.execute(_STATE, {"of_id": claimed.id}).scalar() if state in _BY_OTHERS else claimed.state
+    left = connection.execute(_settling(tuple(sorted(values))), found | into).scalar()
+    if left is None:
+        return False
+    kind = what_became(claimed.state, state)
+    had_call = claimed.conversation_id is not None or values.get("conversation_id") is not None
+    is_new = before == claimed.state and left == state and (kind is not Happening.ENDED or had_call)
+    # That the platform took it is true whatever was wanted or heard meanwhile.
+    if kind is Happening.STARTED or (kind is not None and is_new):
+        more = _outcome(claimed, kind, wake_at, now)
+        reason = values.get("reason")
+        row = journal.happened(claimed, kind, now, reason=reason, detail=detail, attempt=claimed.attempt, **more)
+        journal.write(connection, [row])
+    return True
+
+
+_STATE: Final = select(joins.c.state).where(joins.c.id == bindparam("of_id")).with_for_update()
+_BY_OTHERS: Final = frozenset({JoinState.JOINED, JoinState.LEAVING, JoinState.CANCELLED})
+
+
+def _outcome(claimed: Join, kind: Happening, wake_at: datetime | None, now: datetime) -> dict[str, Any]:
+    """What the journal says of an attempt besides: when there is another, how late it was."""
+    if kind is Happening.TRIED and wake_at is not None:
+        return {"again": wake_at.isoformat()}
+    if kind is Happening.STARTED and not claimed.entry:
+        return {"late": round((now - claimed.at).total_seconds(), 3)}
+    return {}
 
 
 @lru_cache(maxsize=32)
-def _settling(names: tuple[str, ...]) -> Update:
-    """The statement that settles a claim and writes further columns; made once, because making it costs ten times what
-    it costs to run."""
+def _settling(names: tuple[str, ...]) -> ReturningUpdate[Any]:
+    """The statement that settles a claim and writes further columns, and returns the state that it leaves; made once,
+    because making it costs ten times what it costs to run."""
     changed_meanwhile = joins.c.state != bindparam("held_state")
     leaving = changed_meanwhile & (joins.c.state == JoinState.LEAVING)
     over = changed_meanwhile & joins.c.state.in_([JoinState.ENDED, JoinState.CANCELLED])
@@ -357,7 +404,7 @@ def _settling(names: tuple[str, ...]) -> Update:
         "broken_at": case((changed_meanwhile, null()), else_=broken_at),
         **{name: bindparam(f"new_{name}", type_=joins.c[name].type) for name in names},
     }
-    return update(joins).where(is_ours(joins)).values(changes)
+    return update(joins).where(is_ours(joins)).values(changes).returning(joins.c.state)
 
 
 def broken_events(connection: Connection, now: datetime, limit: int) -> list[tuple[str, str]]:
@@ -459,7 +506,10 @@ def observe(
         conversation_id = connection.execute(own).scalar() or ""
     # Locked first: who waited for a row sees it anew, but not what its sub-selects say (PostgreSQL).
     concerned = (joins.c.id == join_id) | ((joins.c.conversation_id == conversation_id) & (conversation_id != ""))
-    connection.execute(select(joins.c.id).where(concerned).order_by(joins.c.id).with_for_update())
+    locked = connection.execute(
+        select(joins.c.id, joins.c.state).where(concerned).order_by(joins.c.id).with_for_update()
+    )
+    was = {row.id: JoinState(row.state) for row in locked}
     this = (joins.c.id == join_id) & (joins.c.entry == entry) & joins.c.conversation_id.is_(None)
     if conversation_id:
         known = select(joins.c.id).where(joins.c.id == join_id, joins.c.conversation_id == conversation_id)
@@ -468,13 +518,12 @@ def observe(
     found = list(connection.execute(select(joins.c.id).where(this)).scalars())
     those = joins.c.id.in_(found)
     back = after_end(reason=reason, entry=entry, now=now) if state is JoinState.ENDED else None
-    returned = back is not None and _come_back(connection, those, reason, back.at)
-    return (
-        _observed(connection, those & joins.c.state.in_(sorted(possible)), state, reason, conversation_id) or returned
-    )
+    returned = back is not None and _come_back(connection, those, reason, back.at, now)
+    running = those & joins.c.state.in_(sorted(possible))
+    return _observed(connection, running, was, state, now, reason, conversation_id) or returned
 
 
-def _come_back(connection: Connection, those: ColumnElement[bool], reason: str, at: datetime) -> bool:
+def _come_back(connection: Connection, those: ColumnElement[bool], reason: str, at: datetime, now: datetime) -> bool:
     """Plan again what is still going on at an instant."""
     goes_on = those & joins.c.state.in_(sorted(SENT)) & (joins.c.until > at + STOP_BEFORE_END)
     values = {
@@ -485,19 +534,37 @@ def _come_back(connection: Connection, those: ColumnElement[bool], reason: str, 
         "entry": joins.c.entry + 1,
         "owner": None,  # whoever is still sending the order that is over writes nothing more of it
     }
-    return connection.execute(update(joins).where(goes_on).values(values)).rowcount > 0
+    found = _changed(connection, goes_on, values)
+    again = at.isoformat()
+    said = (
+        journal.happened(join, Happening.TRIED, now, reason=reason, attempt=join.attempt, again=again) for join in found
+    )
+    journal.write(connection, said)
+    return bool(found)
 
 
-def call_is_over(connection: Connection, conversation_id: str, reason: str) -> bool:
-    """A call was ended by somebody else than the joins that are in it."""
+def _changed(connection: Connection, those: ColumnElement[bool], values: dict[str, Any]) -> list[Join]:
+    """Change joins; as they are then."""
+    return [_join(row) for row in connection.execute(update(joins).where(those).values(values).returning(joins))]
+
+
+def call_is_over(connection: Connection, conversation_id: str, reason: str, now: datetime) -> bool:
+    """A call was ended, at an instant (UTC), by somebody else than the joins that are in it."""
     running = joins.c.state.in_(sorted(SENT | {JoinState.LEAVING}))
     those = (joins.c.conversation_id == conversation_id) & running
-    return _observed(connection, those, JoinState.ENDED, reason, conversation_id)
+    return _observed(connection, those, {}, JoinState.ENDED, now, reason, conversation_id)
 
 
 def _observed(
-    connection: Connection, those: ColumnElement[bool], state: JoinState, reason: str, conversation_id: str
+    connection: Connection,
+    those: ColumnElement[bool],
+    was: Mapping[str, JoinState],
+    state: JoinState,
+    now: datetime,
+    reason: str,
+    conversation_id: str,
 ) -> bool:
+    """Write what is known of a call into its joins. `was`: their states before, where it may be known already."""
     values = {
         # The answer that names the call may have been lost with its process: then this is how we hear of it.
         "conversation_id": func.coalesce(joins.c.conversation_id, literal(conversation_id or None, Text)),
@@ -507,12 +574,23 @@ def _observed(
         # A call that goes on is still looked at when it has been silent for long.
         "wake_at": joins.c.wake_at if state is JoinState.JOINED else None,
     }
-    return connection.execute(update(joins).where(those).values(values)).rowcount > 0
+    found = _changed(connection, those, values)
+    # A call of a join that was leaving has ended like any other.
+    kind = what_happened(JoinState.STARTED, state)
+    if kind is not None:
+        said = (
+            journal.happened(join, kind, now, reason=reason, attempt=join.attempt)
+            for join in found
+            if was.get(join.id) is not state
+        )
+        journal.write(connection, said)
+    return bool(found)
 
 
-def add_order(connection: Connection, join: Join) -> None:
+def add_order(connection: Connection, join: Join, now: datetime) -> None:
     """Write a join that is carried out at once, by whoever orders it: it is claimed from its first moment."""
     connection.execute(insert(joins).values(_values(join)))
+    journal.write(connection, journal.planned([join], now))
 
 
 def next_wake(connection: Connection, now: datetime, lanes: Lanes) -> datetime | None:
@@ -537,9 +615,10 @@ def lock_join(connection: Connection, join_id: str) -> Join | None:
     return _join(row) if row is not None else None
 
 
-def rewrite(connection: Connection, join: Join) -> None:
-    """Write a whole row that is locked by us."""
+def rewrite(connection: Connection, join: Join, before: Join, now: datetime) -> None:
+    """Write a whole row that is locked by us, and that was as `before`."""
     connection.execute(update(joins).where(joins.c.id == join.id).values(_values(join)))
+    journal.write(connection, _of_plan([join], {before.id: before}, now))
 
 
 def find_joins(
@@ -581,18 +660,14 @@ def uids_ahead(connection: Connection, pal_id: str) -> list[str]:
 
 def forget_pal(connection: Connection, pal_id: str, now: datetime) -> int:
     """Cancel all that is planned for a PAL and let its running calls end; how many joins that were."""
-    planned = connection.execute(
-        update(joins)
-        .where(joins.c.pal_id == pal_id, joins.c.state == JoinState.PLANNED, joins.c.attempt == 0)
-        .values(state=JoinState.CANCELLED, reason="pal-removed", wake_at=None)
-    )
-    running = connection.execute(
-        update(joins)
-        .where(joins.c.pal_id == pal_id, joins.c.state.in_(sorted(LIVE)))
-        .values(state=JoinState.LEAVING, reason="pal-removed", wake_at=now)
-    )
+    of_pal, reason = joins.c.pal_id == pal_id, "pal-removed"
+    unsent = of_pal & (joins.c.state == JoinState.PLANNED) & (joins.c.attempt == 0)
+    found = _changed(connection, unsent, {"state": JoinState.CANCELLED, "reason": reason, "wake_at": None})
+    running = {"state": JoinState.LEAVING, "reason": reason, "wake_at": now}
+    found += _changed(connection, of_pal & joins.c.state.in_(sorted(LIVE)), running)
+    journal.write(connection, (journal.happened(join, Happening.CANCELLED, now, reason=reason) for join in found))
     connection.execute(update(events).where(events.c.pal_id == pal_id).values(refill_at=None, kept_until=now))
-    return planned.rowcount + running.rowcount
+    return len(found)
 
 
 def _values(join: Join) -> dict[str, Any]:

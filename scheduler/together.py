@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 
+from scheduler import journal
 from scheduler.database import AWAY
 
 Asked = TypeVar("Asked")
@@ -59,7 +60,8 @@ def _tried(engine: Engine, writes: Sequence[Callable[[Connection], T]]) -> tuple
     try:
         with engine.begin() as connection:
             is_begun = True
-            found = [write(connection) for write in writes]
+            with journal.at_once(connection):
+                found = [write(connection) for write in writes]
             is_written = True
     except BaseException as error:  # noqa: BLE001  each raises its own
         is_lost = is_written and isinstance(error, AWAY)

@@ -288,7 +288,7 @@ class _Player:
             for join in scheduler.store.claim(connection, self.now, "us", timedelta(seconds=60), 50):
                 leaving, late = join.state is JoinState.LEAVING, self.now >= join.until
                 state = JoinState.CANCELLED if leaving else JoinState.MISSED if late else JoinState.STARTED
-                scheduler.store.settle(connection, join, state=state, conversation_id=f"c-{join.id}")
+                scheduler.store.settle(connection, join, now=self.now, state=state, conversation_id=f"c-{join.id}")
 
 
 def _checked(words: list[str], claimed: str) -> Sender | None:

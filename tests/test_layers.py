@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PURE = {
     "scheduler": {
         "scheduler", "recurrence", "zones", "event", "occurrences", "joins", "by_hand", "request", "retry", "targets",
-        "lanes",
+        "lanes", "happening",
     },
     "gateway": {
         "gateway", "address", "ics", "zone_names", "binding", "itip", "pals", "senders", "verdict", "wording", "reply",

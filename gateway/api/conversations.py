@@ -120,7 +120,7 @@ class Conversations:
                 if order is None:
                     return None
                 join = join_of(order, pal, begun.id, begun.created_at, self._dispatcher.owner, LEASE)
-                scheduler.store.add_order(connection, join)
+                scheduler.store.add_order(connection, join, begun.created_at)
                 return join
         except IntegrityError as error:  # two requests with one key at once
             raise _under_way() from error
@@ -216,7 +216,7 @@ class Conversations:
 
         def write() -> None:
             with self._engine.begin() as connection:
-                scheduler.store.call_is_over(connection, owned.id, reason)
+                scheduler.store.call_is_over(connection, owned.id, reason, utc_now())
 
         if isinstance(answer, Answer) and answer.is_success:
             await asyncio.to_thread(write)

@@ -45,7 +45,7 @@ def plan(served: Running, pal_id: str, join_id: str, state: JoinState, days: flo
         "https://meet.google.com/abc-defg-hij", state.value, state,
     )  # fmt: skip
     with served.gateway.engine.begin() as connection:
-        scheduler.store.save_joins(connection, [join], ())
+        scheduler.store.save_joins(connection, [join], (), now=utc_now())
 
 
 def test_what_a_pal_will_attend(api: httpx.Client, anyone: httpx.Client, name: str, served: Running) -> None:
@@ -92,7 +92,7 @@ def test_it_is_bounded(api: httpx.Client, anyone: httpx.Client, name: str, serve
         for number, at in enumerate(later)
     ]
     with served.gateway.engine.begin() as connection:
-        scheduler.store.save_joins(connection, rows, ())
+        scheduler.store.save_joins(connection, rows, (), now=utc_now())
     found = entries(anyone.get(url_of(api, pal_id)))
     assert len(found) == MAX_ENTRIES
     assert found[0][0].startswith(f"{name}-0@")

@@ -81,7 +81,7 @@ def every_kind(engine: Engine, call: Join) -> None:
             one = replace(
                 call, id=f"j-{number}", state=state, wake_at=None, name=ODD, url=ODD, request={"\ud800": [1.5e300]}
             )
-            scheduler.store.add_order(connection, replace(one, conversation_id=None, inviter=None, owner=ODD))
+            scheduler.store.add_order(connection, replace(one, conversation_id=None, inviter=None, owner=ODD), now)
         for number, answer in enumerate((null(), None, {"a": None, "\x00": [0.1, 2**70, True]})):
             values = {"id": f"c{number}", "account": "x", "digest": "", "callback_url": ODD, "created_at": now}
             connection.execute(insert(conversations).values(**values, answer=answer))
@@ -326,7 +326,7 @@ def test_upgrade_and_check(store_url: str) -> None:
         past = utc_now() - timedelta(hours=1)
         gone = Join("j1", "p-gone", "f", "uid", past, past, past, past, past, "https://x.example", "x")
         with engine.begin() as connection:
-            scheduler.store.add_order(connection, replace(gone, wake_at=past))
+            scheduler.store.add_order(connection, replace(gone, wake_at=past), past)
         bad = command(store_url, "check")
         assert bad.returncode == 1
         wrong = [line for line in bad.stdout.splitlines() if line.startswith("WRONG")]

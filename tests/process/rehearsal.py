@@ -378,7 +378,7 @@ class World:
         meeting = Meeting(name, self.now, join.until, room, name)
         self.maybe[address].append(meeting)
         with self.stage.engine.begin() as connection:
-            scheduler.store.add_order(connection, join)
+            scheduler.store.add_order(connection, join, join.at)
         ordering = asyncio.ensure_future(self.process.dispatcher.order(join))
         if dies_after is not None:
             await self._die(ordering, dies_after)

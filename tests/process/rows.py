@@ -37,7 +37,7 @@ def due(name: str, *, pal_id: str = "p1", url: str = "", **more: Any) -> Join:
 def write(engine: Engine, *joins: Join) -> None:
     """Write them down as planned."""
     with engine.begin() as connection:
-        scheduler.store.save_joins(connection, joins, ())
+        scheduler.store.save_joins(connection, joins, (), now=utc_now())
 
 
 def joins(engine: Engine) -> dict[str, Join]:

@@ -136,7 +136,7 @@ class Bench:
         early = START - timedelta(hours=1)
         with self.engine.begin() as connection:
             store.save_event(connection, Attendant("p1", "f1"), event, refill_at(event, early, Policy()), is_new=True)
-            store.save_joins(connection, plan(event, (), Attendant("p1", "f1"), early, Policy()), ())
+            store.save_joins(connection, plan(event, (), Attendant("p1", "f1"), early, Policy()), (), now=self.now)
 
     def drop(self, uid: str) -> None:
         """The organizer cancels the event."""
@@ -146,7 +146,9 @@ class Bench:
             assert event.master is not None
             gone = replace(event, master=replace(event.master, attending=False))
             existing = store.load_joins(connection, "p1", uid)
-            store.save_joins(connection, plan(gone, existing, Attendant("p1", "f1"), self.now, Policy()), existing)
+            store.save_joins(
+                connection, plan(gone, existing, Attendant("p1", "f1"), self.now, Policy()), existing, now=self.now
+            )
 
     def joins(self) -> list[Join]:
         with self.engine.connect() as connection:
@@ -464,12 +466,12 @@ def test_only_what_nobody_knows_of_is_to_be_told() -> None:
         it.plan()
         with it.engine.begin() as connection:
             (claimed,) = store.claim(connection, it.now, "me", LEASE, 10)
-            store.save_joins(connection, (replace(claimed, state=JoinState.LEAVING),), (claimed,))
+            store.save_joins(connection, (replace(claimed, state=JoinState.LEAVING),), (claimed,), now=it.now)
             # Cancelled while its request was under way.
-            assert store.settle(connection, claimed, state=JoinState.FAILED, broken_at=it.now)
+            assert store.settle(connection, claimed, now=it.now, state=JoinState.FAILED, broken_at=it.now)
         assert (it.join().state, it.join().broken_at) == (JoinState.LEAVING, None)
         with it.engine.begin() as connection:
-            store.add_order(connection, an_order("me"))
+            store.add_order(connection, an_order("me"), it.now)
         it.script.answers = [400]
         await it.dispatcher.order(an_order("me"))
         assert {join.broken_at for join in it.joins()} == {None}
@@ -497,7 +499,7 @@ def test_a_dead_ones_claim_is_taken_over_after_its_lease_and_its_late_word_does_
         await it.dispatcher.work()
         assert (it.join().state, it.join().owner) == (JoinState.STARTED, "me")
         with it.engine.begin() as connection:
-            assert not store.settle(connection, theirs, state=JoinState.FAILED)
+            assert not store.settle(connection, theirs, now=it.now, state=JoinState.FAILED)
         assert it.join().state is JoinState.STARTED
 
     bench(test)
@@ -509,9 +511,9 @@ def test_a_join_dropped_on_its_way_is_ended_at_the_platform() -> None:
         with it.engine.begin() as connection:
             (claimed,) = store.claim(connection, it.now, "me", LEASE, 10)
             dropped = replace(claimed, state=JoinState.LEAVING, reason="cancelled")
-            store.save_joins(connection, (dropped,), (claimed,))
+            store.save_joins(connection, (dropped,), (claimed,), now=it.now)
             # Its POST went through meanwhile.
-            assert store.settle(connection, claimed, state=JoinState.STARTED, conversation_id="c9")
+            assert store.settle(connection, claimed, now=it.now, state=JoinState.STARTED, conversation_id="c9")
         assert it.join().state is JoinState.LEAVING
         await it.dispatcher.work()
         assert (it.join().state, it.script.ended) == (JoinState.CANCELLED, ["c9"])
@@ -525,7 +527,7 @@ def test_a_callback_that_comes_before_the_answer_is_kept() -> None:
         with it.engine.begin() as connection:
             (claimed,) = store.claim(connection, it.now, "me", LEASE, 10)
             assert store.observe(connection, claimed.id, JoinState.JOINED, now=it.now)
-            store.settle(connection, claimed, state=JoinState.STARTED, conversation_id="c1")
+            store.settle(connection, claimed, now=it.now, state=JoinState.STARTED, conversation_id="c1")
         assert (it.join().state, it.join().conversation_id) == (JoinState.JOINED, "c1")
 
     bench(test)
@@ -570,7 +572,9 @@ def test_a_call_that_fails_before_the_answer_is_written_down_is_entered_again_at
             reason = "exception_encountered_during_conversation_startup"
             ended = JoinState.ENDED
             assert store.observe(connection, claimed.id, ended, now=it.now, reason=reason, conversation_id="c1")
-            store.settle(connection, claimed, state=JoinState.STARTED, conversation_id="c1", wake_at=it.now + LEASE)
+            store.settle(
+                connection, claimed, now=it.now, state=JoinState.STARTED, conversation_id="c1", wake_at=it.now + LEASE
+            )
         join = it.join()
         assert (join.state, join.entry, join.conversation_id) == (JoinState.PLANNED, 1, None)
         assert join.wake_at == it.now + timedelta(seconds=5)
@@ -815,7 +819,7 @@ def test_an_order_gives_way_to_another_process() -> None:
             store.claim(connection, it.now, "one", timedelta(seconds=60), 10)
         order = an_order(owner="two")
         with it.engine.begin() as connection:
-            store.add_order(connection, order)
+            store.add_order(connection, order, it.now)
         answer = await it.dispatcher_of("two").order(order)
         assert isinstance(answer, Refused)
         assert answer.status == 409
@@ -904,7 +908,7 @@ def test_an_order_whose_answer_was_lost_is_taken_back() -> None:
     async def test(it: Bench) -> None:
         order = an_order(owner="me")
         with it.engine.begin() as connection:
-            store.add_order(connection, order)
+            store.add_order(connection, order, it.now)
         it.script.answers = ["lose"]
         answer = await it.dispatcher.order(order)
         assert isinstance(answer, Refused)

@@ -20,6 +20,7 @@ import scheduler.store
 from gateway import store, store_calls, store_outbox, store_retention
 from gateway.quotas import Inviter, Quotas
 from gateway.store_quotas import load_of
+from scheduler import journal
 from scheduler.database import metadata
 from scheduler.joins import Join, JoinState
 from scheduler.lanes import Lanes
@@ -61,10 +62,10 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "events to plan further": lambda it: scheduler.store.events_to_refill(it, NOW, 100),
     "who is in a room": lambda it: scheduler.store.in_rooms(it, [JOIN], NOW),
     "who shares a call": lambda it: scheduler.store.is_shared(it, JOIN),
-    "the outcome of a join": lambda it: scheduler.store.settle(it, JOIN, state=JoinState.STARTED),
+    "the outcome of a join": lambda it: scheduler.store.settle(it, JOIN, now=NOW, state=JoinState.STARTED),
     "a callback": lambda it: scheduler.store.observe(it, "j1", JoinState.ENDED, now=NOW, conversation_id="c1"),
     "a callback kept": lambda it: store_calls.note(it, "j1", "x", b"x", NOW),
-    "a call that was ended": lambda it: scheduler.store.call_is_over(it, "c1", "x"),
+    "a call that was ended": lambda it: scheduler.store.call_is_over(it, "c1", "x", NOW),
     "one conversation": lambda it: store_calls.owned(it, "account", "c1"),
     "broken joins": lambda it: scheduler.store.broken_events(it, NOW, 20),
     "an event": lambda it: scheduler.store.load_event(it, "p1", "uid"),
@@ -81,6 +82,9 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "a removed PAL": lambda it: scheduler.store.forget_pal(it, "p1", NOW),
     "events to forget": lambda it: store_retention.events_to_look_at(it, BEFORE),
     "mails to forget": lambda it: store_retention.mails_to_look_at(it, BEFORE),
+    "the history of joins": lambda it: journal.history_of(it, ["j1", "j2"]),
+    "how late joins were": lambda it: journal.lateness(it, BEFORE),
+    "the journal to forget": lambda it: store_retention.forget_history(it, BEFORE),
     "time-zone data that is the same": lambda it: store.follow_zone_data(it, "2026a", NOW),
     **{
         f"{table.name} to forget": partial(store_retention.forget_by_date, table=table, before=BEFORE, now=NOW)

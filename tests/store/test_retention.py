@@ -37,7 +37,7 @@ from gateway.explain import story
 from gateway.forgetting import Forgetting
 from gateway.intake import Incoming, Intake, fresh_id
 from gateway.pals import Pal
-from gateway.store_retention import EMPTIED
+from gateway.store_retention import DELETED, EMPTIED
 from scheduler.clock import Clock
 from scheduler.database import Text, UtcDateTime, metadata
 from scheduler.dispatch import plan_further
@@ -328,13 +328,13 @@ def test_a_conversation_of_the_api_stays_in_its_list(house: House) -> None:
     begun = store_calls.Begun("j1", "default", "Secret", "digest", "https://secret.example/", START)
     with house.engine.begin() as connection:
         store_calls.begin(connection, begun)
-        scheduler.store.add_order(connection, order)
+        scheduler.store.add_order(connection, order, START)
         store_calls.answered(connection, "j1", "c9", {"conversation_id": "c9", "conversation_name": "Secret"})
         store_calls.note(connection, "j1", "application.transcription_ready", b'{"transcript": "Secret"}', START)
         (call,) = store_calls.claim_callbacks(connection, START, "us", DAY, 10)
         store_calls.settle_callback(connection, call, state="sent")
     house.now = ends + SPAN
-    assert house.forget() == Counter(joins=1, callbacks=1, conversations=1)
+    assert house.forget() == Counter(joins=1, callbacks=1, conversations=1, journal=1)
     with house.engine.begin() as connection:
         (listed,) = store_calls.account_conversations(connection, "default", None, 10).rows
         assert (listed.id, listed.callback_url) == ("c9", "")
@@ -363,7 +363,7 @@ def test_another_number_of_days_counts_at_once(house: House) -> None:
     house.until(START + 100 * DAY)
     assert len(house.kept_mails()) == 1
     house.forgetting = Forgetting(house.engine, 7 * DAY, Policy(), lambda: house.now)
-    assert house.forget() == Counter(events=1, mails=1, joins=1, outbox=1)
+    assert house.forget() == Counter(events=1, mails=1, joins=1, outbox=1, journal=2)
 
 
 def test_several_processes_forget_each_row_once(house: House, process: Connect) -> None:
@@ -376,7 +376,7 @@ def test_several_processes_forget_each_row_once(house: House, process: Connect) 
     others = [Forgetting(process(), SPAN, Policy(), lambda: house.now) for _ in range(4)]
     with ThreadPoolExecutor(4) as threads:
         done = sum(threads.map(lambda one: sum(one.steps(house.now), Counter[str]()), others), Counter[str]())
-    assert done == Counter(events=40, mails=40, joins=40, outbox=40)
+    assert done == Counter(events=40, mails=40, joins=40, outbox=40, journal=80)
 
 
 def test_a_fault_in_one_event_keeps_it_and_hinders_no_other(house: House) -> None:
@@ -423,7 +423,7 @@ def test_security_md_names_every_column_and_what_becomes_of_it() -> None:
     true = {}
     for table in metadata.sorted_tables:
         columns = {column.name for column in table.columns}
-        goes = columns if table is scheduler.store.events else set(EMPTIED.get(table, ()))
+        goes = columns if table in DELETED else set(EMPTIED.get(table, ()))
         true[table.name] = (columns - goes, goes)
     assert said == true
 
@@ -435,7 +435,7 @@ def planted(table: Table) -> dict[str, Any]:
 
 def _planted(column: Column[Any]) -> Any:
     marker = f"marker.{column.table.name}.{column.name}."
-    if column.name in ("wake_at", "kept_until", "forgotten_at"):
+    if column.nullable and column.name in ("wake_at", "kept_until", "forgotten_at"):
         return None
     if column.foreign_keys:
         (key,) = column.foreign_keys
@@ -492,10 +492,11 @@ def test_what_people_wrote_is_nowhere_in_the_store_but_where_it_is_said(
     texts = [one for one, said in dump(engine).items() if f"marker.{one}." in said or one == "events.pal_id"]
     assert len(texts) > 50
     house.now = START + 60 * DAY
-    assert house.forget() == Counter(events=1, mails=1, joins=1, outbox=1, callbacks=1, conversations=1)
+    assert house.forget() == Counter(events=1, mails=1, joins=1, outbox=1, callbacks=1, conversations=1, journal=1)
     gone = {f"{table.name}.{column}" for table, values in EMPTIED.items() for column in values}
-    gone |= {f"events.{column.name}" for column in scheduler.store.events.columns}
-    assert gone & set(texts) == gone - {"events.refill_at", "events.kept_until"}
+    gone |= {f"{table.name}.{column.name}" for table in DELETED for column in table.columns}
+    texts_gone = gone - {"events.refill_at", "events.kept_until", "journal.wake_at"}
+    assert gone & set(texts) == texts_gone - {f"journal.{one}" for one in ("at", "attempt", "kept_until")}
     everything = str(dump(engine))
     assert [one for one in texts if f"marker.{one}." in everything] == [one for one in texts if one not in gone]
     if engine.dialect.name == "sqlite":

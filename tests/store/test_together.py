@@ -73,7 +73,7 @@ def planned(number: int) -> Join:
 
 def test_each_row_is_claimed_once(engine: Engine, process: Connect) -> None:
     with engine.begin() as connection:
-        scheduler.store.save_joins(connection, [planned(number) for number in range(100)], ())
+        scheduler.store.save_joins(connection, [planned(number) for number in range(100)], (), now=NOW)
     engines = [process() for _ in range(4)]
 
     def claim(number: int) -> list[Join]:
@@ -90,7 +90,7 @@ def test_who_claims_does_not_wait_for_another_claim(engine: Engine, process: Con
     if engine.dialect.name == "sqlite":
         pytest.skip(ONE_WRITER)
     with engine.begin() as connection:
-        scheduler.store.save_joins(connection, [planned(number) for number in range(3)], ())
+        scheduler.store.save_joins(connection, [planned(number) for number in range(3)], (), now=NOW)
     with engine.begin() as first, process().begin() as second:
         (oldest,) = scheduler.store.claim(first, NOW, "first", LEASE, 1)
         others = scheduler.store.claim(second, NOW, "second", LEASE, 10)
@@ -168,7 +168,7 @@ def test_a_callback_while_the_order_is_written_down_counts(engine: Engine, proce
     if engine.dialect.name == "sqlite":
         pytest.skip(ONE_WRITER)
     with engine.begin() as connection:
-        scheduler.store.save_joins(connection, [planned(1)], ())
+        scheduler.store.save_joins(connection, [planned(1)], (), now=NOW)
         (join,) = scheduler.store.claim(connection, NOW, "us", LEASE, 1)
     callee = process()
 
@@ -178,7 +178,7 @@ def test_a_callback_while_the_order_is_written_down_counts(engine: Engine, proce
 
     with ThreadPoolExecutor(1) as threads:
         with engine.begin() as connection:
-            assert scheduler.store.settle(connection, join, state=JoinState.STARTED, conversation_id="c1")
+            assert scheduler.store.settle(connection, join, now=NOW, state=JoinState.STARTED, conversation_id="c1")
             said = threads.submit(joined)
             while not said.done() and not waits(connection):
                 pass
