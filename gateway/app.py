@@ -24,6 +24,7 @@ from gateway.config import Settings
 from gateway.feed import Feeds
 from gateway.inbound.dialogue import Kind
 from gateway.logs import configure
+from gateway.page.session import Sessions
 from gateway.ports import CannotStart, http_socket
 from gateway.resolver import DnsResolver, Resolver
 from gateway.roles import Shared
@@ -94,6 +95,7 @@ class Gateway:
             secret = store.secret(connection, "callbacks", token_bytes(32))
             feeds = store.secret(connection, "calendars", token_bytes(32))
             bounces = store.secret(connection, "bounces", token_bytes(32))
+            sessions = store.secret(connection, "sessions", token_bytes(32))
         self.http_port: int = http.getsockname()[1] if http is not None else 0
         here = f"http://{settings.http.host}:{self.http_port or _port_elsewhere(settings)}"
         public = settings.http.public_url or here
@@ -105,7 +107,8 @@ class Gateway:
         self.bounces = Bounces(bounces)
         shared = Shared(settings, self.engine, self.platforms, dispatcher, self.bounces, self._bell, self.wake)
         self.mail = MailRole(shared, resolver) if "smtp" in roles else None
-        self._web = WebRole(shared, http, self.callbacks, Feeds(feeds, public)) if http is not None else None
+        tokens = (self.callbacks, Feeds(feeds, public), Sessions(sessions))
+        self._web = WebRole(shared, http, *tokens) if http is not None else None
         self.work = WorkRole(shared) if "scheduler" in roles else None
         if self.work is not None:
             self._follow_zone_data()

@@ -1,4 +1,4 @@
-"""What operators and accounts ask of one join, written down: cancel it, try it again. A door.
+"""What operators and accounts ask of one join, written down: cancel it, let it come now, try it again. A door.
 
 Rules of this file:
 - What is to be done is decided in `scheduler.by_hand`; a refusal is a sentence.
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 import scheduler.store
 from gateway import store
-from scheduler.by_hand import kept_away, tried_again
+from scheduler.by_hand import brought_forward, kept_away, tried_again
 from scheduler.joins import Join, Policy
 
 
@@ -21,6 +21,12 @@ def cancel(connection: Connection, join_id: str, now: datetime) -> Join | str:
     """Keep the PAL of a join away from its meeting, from now (UTC) on; the join as it is then, or why not."""
     join = scheduler.store.lock_join(connection, join_id)
     return _written(connection, kept_away(join, now), join, now) if join is not None else _unknown(join_id)
+
+
+def come_now(connection: Connection, join_id: str, now: datetime) -> Join | str:
+    """Let the PAL of a join come at once (UTC), before its time; the join as it is then, or why not."""
+    join = scheduler.store.lock_join(connection, join_id)
+    return _written(connection, brought_forward(join, now), join, now) if join is not None else _unknown(join_id)
 
 
 def retry(connection: Connection, join_id: str, now: datetime, policy: Policy) -> Join | str:

@@ -9,15 +9,19 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 
 from gateway import store
-from gateway.intake import Incoming, Intake, Played
+from gateway.authentication import Require
+from gateway.config import Settings
+from gateway.intake import Incoming, Intake, Played, Read
+from gateway.readers import Readers
 from gateway.replay import instant_text
 from gateway.senders import Sender
 from gateway.store import InviteRow, MailRow
@@ -55,6 +59,25 @@ def find(connection: Connection, mail_id: str) -> Aside | None:
     pals = [store.pal_with_id(connection, one.pal_id) for one in entries]
     addresses = [pal.address if pal else one.pal_id for pal, one in zip(pals, entries, strict=True)]
     return Aside(mail, tuple(entries), tuple(addresses))
+
+
+@contextmanager
+def desk_of(engine: Engine, settings: Settings, read: Read | None = None) -> Iterator[Intake]:
+    """The desk at which mails are played again; unless `read` says how, they are read within the limits of settings."""
+    hold = timedelta(seconds=settings.replies.hold_seconds)
+    if read is not None:
+        yield Intake(engine, settings.desk(), hold, read)
+        return
+    readers = Readers(replace(settings.limits(), size=1), settings.desk())
+    try:
+        yield Intake(engine, settings.desk(), hold, readers.read)
+    finally:
+        readers.close()
+
+
+def checks_senders(settings: Settings) -> bool:
+    """Whether it matters now who sent a mail."""
+    return settings.senders.sender_auth is not Require.OFF
 
 
 def play_again(engine: Engine, intake: Intake, mail_id: str, now: datetime, *, checks: bool) -> list[Played] | str:

@@ -36,6 +36,7 @@ from sqlalchemy import (
     insert,
     inspect,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -129,6 +130,7 @@ invites = Table(
     Index("invites_event", "pal_id", "uid"),
     Index("invites_mail", "mail_id"),
     Index("invites_decided", "pal_id", "decided_at"),
+    Index("invites_newest", "decided_at"),
     Index("invites_inviter", "inviter", "decided_at"),
     Index("invites_inviter_domain", "inviter_domain", "decided_at"),
 )
@@ -140,6 +142,10 @@ Index(
     sqlite_where=invites.c.inviter.is_not(None),
     postgresql_where=invites.c.inviter.is_not(None),
 )
+
+# A literal, for SQLite knows of a parameter nothing when it looks for an index.
+is_aside = (invites.c.verdict == literal_column(f"'{Verdict.QUARANTINED.value}'")) & invites.c.forgotten_at.is_(None)
+Index("invites_aside", invites.c.decided_at, sqlite_where=is_aside, postgresql_where=is_aside)
 
 outbox = Table(
     "outbox",
@@ -399,6 +405,12 @@ def account_pals(connection: Connection, account: str, after: Mark | None, limit
     return Page(tuple(_pal_row(row) for row in page.rows), page.total, page.next)
 
 
+def account_pals_by_address(connection: Connection, account: str, limit: int) -> list[PalRow]:
+    """The PALs of an account that can be invited, by address."""
+    query = select(pals).where(pals.c.account == account, pals.c.address.is_not(None)).order_by(pals.c.address)
+    return [_pal_row(row) for row in connection.execute(query.limit(limit))]
+
+
 def account_joins(
     connection: Connection, account: str, pal_id: str | None, states: Sequence[str], after: Mark | None, limit: int
 ) -> Page[Join]:
@@ -496,6 +508,12 @@ def add_key(connection: Connection, key: Key) -> None:
 def find_key(connection: Connection, digest: str) -> Key | None:
     """The key with a digest."""
     row = connection.execute(select(keys).where(keys.c.digest == digest)).first()
+    return _key(row) if row is not None else None
+
+
+def key_with_id(connection: Connection, key_id: str) -> Key | None:
+    """The key with an id."""
+    row = connection.execute(select(keys).where(keys.c.id == key_id)).first()
     return _key(row) if row is not None else None
 
 
@@ -611,10 +629,9 @@ def invite_ids(connection: Connection, mail_id: str) -> list[str]:
 
 def mails_aside(connection: Connection) -> list[str]:
     """The mails that are kept aside for some PAL, the oldest first."""
-    aside = (invites.c.verdict == Verdict.QUARANTINED) & invites.c.forgotten_at.is_(None)
     query = (
         select(mails.c.id)
-        .where(mails.c.id.in_(select(invites.c.mail_id).where(aside)))
+        .where(mails.c.id.in_(select(invites.c.mail_id).where(is_aside)))
         .order_by(mails.c.received_at, mails.c.id)
     )
     return list(connection.execute(query).scalars())
@@ -622,8 +639,7 @@ def mails_aside(connection: Connection) -> list[str]:
 
 def set_aside(connection: Connection, mail_id: str, *, locked: bool = False) -> list[InviteRow]:
     """For whom a mail is kept aside, until it is forgotten; `locked`: until the transaction ends."""
-    aside = (invites.c.verdict == Verdict.QUARANTINED) & invites.c.forgotten_at.is_(None)
-    query = select(invites).where(invites.c.mail_id == mail_id, aside).order_by(invites.c.id)
+    query = select(invites).where(invites.c.mail_id == mail_id, is_aside).order_by(invites.c.id)
     return [InviteRow(**row._mapping) for row in connection.execute(query.with_for_update() if locked else query)]
 
 

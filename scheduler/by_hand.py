@@ -1,4 +1,4 @@
-"""What somebody may ask of one join by hand: to stay away, or to be tried once more. Pure.
+"""What somebody may ask of one join by hand: to stay away, to come at once, or to be tried once more. Pure.
 
 Rules of this file:
 - What comes back is the row to write, or one sentence that says why nothing is to be done.
@@ -34,6 +34,15 @@ def kept_away(join: Join, now: datetime) -> Join | str:
     if join.state is JoinState.LEAVING:
         return f"{join.id} is leaving its call already."
     return f"{join.id} is {join.state.value} already; there is nothing to cancel."
+
+
+def brought_forward(join: Join, now: datetime) -> Join | str:
+    """The join as it is to be written when the PAL is to come at once, before its time, or why it is not."""
+    if join.state is not JoinState.PLANNED or join.attempt:
+        return f"{join.id} is {join.state.value}{' again' if join.attempt else ''}; only one that waits can come now."
+    if join.until - STOP_BEFORE_END <= now:
+        return f"The meeting of {join.id} is over (it goes on until {join.until:%Y-%m-%d %H:%M} UTC)."
+    return replace(join, at=now, wake_at=now)
 
 
 def tried_again(

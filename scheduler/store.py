@@ -22,6 +22,7 @@ from sqlalchemy import (
     Index,
     Integer,
     Row,
+    Select,
     String,
     Table,
     bindparam,
@@ -631,6 +632,11 @@ def find_joins(
     wanted = list(states)
     if wanted:
         query = query.where(joins.c.state.in_(wanted))
+    return [_join(row) for row in connection.execute(query)]
+
+
+def find_rows(connection: Connection, query: Select[Any]) -> list[Join]:
+    """The joins that a query of the whole table's columns finds."""
     return [_join(row) for row in connection.execute(query)]
 
 

@@ -97,7 +97,7 @@ def _paging(
     limit: Annotated[int, Query(ge=1, le=100, description="How many rows a page has.")] = 50,
     cursor: Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before.")] = None,
 ) -> Paging:
-    return Paging(limit, _mark(cursor) if cursor is not None else None)
+    return Paging(limit, mark_of(cursor) if cursor is not None else None)
 
 
 Paged = Annotated[Paging, Depends(_paging)]
@@ -116,23 +116,25 @@ def page(found: Page[T], shown: Callable[[T], Mapping[str, Any]]) -> dict[str, A
     return {
         "data": [shown(row) for row in found.rows],
         "total_count": found.total,
-        "next_cursor": _cursor(found.next) if found.next is not None else None,
+        "next_cursor": cursor_of(found.next) if found.next is not None else None,
     }
 
 
-def _cursor(mark: Mark) -> str:
+def cursor_of(mark: Mark) -> str:
+    """Where the next page begins, as it is asked for."""
     instant, last = mark
     return urlsafe_b64encode(f"{instant.astimezone(UTC).isoformat()} {last}".encode()).decode().rstrip("=")
 
 
-def _mark(cursor: str) -> Mark:
+def mark_of(cursor: str) -> Mark:
+    """The row after which a page begins. Raises Refused."""
     try:
         instant, _, last = urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode("ascii").partition(" ")
         mark = datetime.fromisoformat(instant), last
     except ValueError:
         mark = None
-    # Only what _cursor wrote: another spelling of an instant may lie outside the years that can be turned to UTC.
-    if mark is None or mark[0].tzinfo is not UTC or not last.isprintable() or _cursor(mark) != cursor:
+    # Only what cursor_of wrote: another spelling of an instant may lie outside the years that can be turned to UTC.
+    if mark is None or mark[0].tzinfo is not UTC or not last.isprintable() or cursor_of(mark) != cursor:
         raise invalid([Fault("cursor", "That is no next_cursor of this list.")])
     return mark
 

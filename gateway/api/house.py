@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Engine
 
 from gateway.api.mirror import Mirror
 from gateway.domains import Domains
 from gateway.feed import Feeds
+from gateway.intake import Played
 from scheduler.joins import Policy
 
 
@@ -23,4 +25,5 @@ class House:
     mirror: Mirror  # what the platform is told of PALs
     kinds: frozenset[str]  # of targets that PALs can be sent to
     policy: Policy
+    play_again: Callable[[str, datetime], list[Played] | str]  # a mail that is kept aside; raises StoreAway
     wake: Callable[[], None]  # called, from any thread, after something was written that is to be done

@@ -1,4 +1,4 @@
-"""One join over HTTP: cancel it, try it again. A door.
+"""One join over HTTP: cancel it, let the PAL come now, try it again. A door.
 
 Rules of this file: what is done, and why not, is `interventions`'; an account reaches the joins of its own PALs.
 """
@@ -32,7 +32,7 @@ class Joins:
     def __init__(self, house: House) -> None:
         self._house = house
         self.router = APIRouter(prefix="/v2/joins", tags=["joins"])
-        for path, route in (("cancel", self.cancel), ("retry", self.retry)):
+        for path, route in (("cancel", self.cancel), ("now", self.come_now), ("retry", self.retry)):
             self.router.add_api_route(
                 f"/{{join_id}}/{path}",
                 route,
@@ -48,6 +48,10 @@ class Joins:
         It stays so until the organizer gives the meeting another time or link, or invites anew.
         """
         return self._changed(key, join_id, interventions.cancel)
+
+    def come_now(self, key: Asking, join_id: str) -> dict[str, Any]:
+        """Let the PAL come at once, before its time; it stays until the meeting ends."""
+        return self._changed(key, join_id, interventions.come_now)
 
     def retry(self, key: Asking, join_id: str) -> dict[str, Any]:
         """Send the PAL once more to a meeting that goes on, after a join that failed, was missed, ended or cancelled

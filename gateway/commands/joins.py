@@ -72,6 +72,24 @@ def cancel(
     typer.echo(line)
 
 
+@app.command("now")
+def now(
+    join_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, as in joins list.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a PAL come to its meeting at once, before its time; it stays until the meeting ends.
+
+    Example: pal-gateway joins now j0123456789abcdef0123
+    """
+    from gateway import interventions
+    from scheduler.clock import utc_now
+
+    with opened(None, config) as engine, engine.begin() as connection:
+        line = _outcome(interventions.come_now(connection, join_id, utc_now()), connection, as_json)
+    typer.echo(line)
+
+
 @app.command("retry")
 def retry(
     join_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, as in joins list.")],

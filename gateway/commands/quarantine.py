@@ -6,9 +6,6 @@ Rules of this file: see `gateway.cli`; what is heavy is imported inside the comm
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,8 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from gateway.config import Settings
+    from gateway.intake import Intake
     from gateway.quarantine import Aside
-    from gateway.reading import Reading
 
 MailId = Annotated[str, typer.Argument(metavar="ID", help="The mail's id, as in quarantine list.")]
 
@@ -84,8 +81,9 @@ def replay(
 
     Example: pal-gateway quarantine replay m0123456789abcdef0123
     """
-    from gateway import store
+    from gateway import quarantine, store
     from gateway.logs import configure
+    from gateway.reading import read_here
 
     if (mail_id is None) is not every:
         fail("Name one mail (pal-gateway quarantine list), or --all.", 2)
@@ -94,8 +92,8 @@ def replay(
     with opened(settings.store.url) as engine:
         with engine.connect() as connection:
             wanted = store.mails_aside(connection) if mail_id is None else [_known(connection, mail_id).mail.id]
-        with _reading(settings, without_limits) as read:
-            stayed = [one for one in wanted if not _replay_one(engine, settings, read, one, as_json)]
+        with quarantine.desk_of(engine, settings, read_here if without_limits else None) as intake:
+            stayed = [one for one in wanted if not _replay_one(engine, settings, intake, one, as_json)]
     if stayed:
         raise typer.Exit(1)
 
@@ -114,45 +112,16 @@ def drop(mail_id: MailId, config: ConfigOption = None) -> None:
     typer.echo(f"{mail_id} is forgotten.")
 
 
-@contextmanager
-def _reading(settings: Settings, without_limits: bool) -> Iterator[Callable[[bytes, datetime, int], Reading]]:
-    """What reads mails: processes with the limits of the settings, or this one without."""
-    from dataclasses import replace
-
-    from gateway.readers import Readers
-    from gateway.reading import read_here
-
-    if without_limits:
-        yield read_here
-        return
-    readers = Readers(replace(settings.limits(), size=1), settings.desk())
-    try:
-        yield readers.read
-    finally:
-        readers.close()
-
-
-def _replay_one(
-    engine: Engine,
-    settings: Settings,
-    read: Callable[[bytes, datetime, int], Reading],
-    mail_id: str,
-    as_json: bool,
-) -> bool:
+def _replay_one(engine: Engine, settings: Settings, intake: Intake, mail_id: str, as_json: bool) -> bool:
     """Play one again and say what came of it; False when it stays where it is."""
-    from datetime import timedelta
-
     from gateway import quarantine
-    from gateway.authentication import Require
-    from gateway.intake import Intake, StoreAway
+    from gateway.intake import StoreAway
     from gateway.replay import shown
     from scheduler.clock import utc_now
 
     now = utc_now()
-    intake = Intake(engine, settings.desk(), timedelta(seconds=settings.replies.hold_seconds), read)
-    checks = settings.senders.sender_auth is not Require.OFF
     try:
-        played = quarantine.play_again(engine, intake, mail_id, now, checks=checks)
+        played = quarantine.play_again(engine, intake, mail_id, now, checks=quarantine.checks_senders(settings))
     except StoreAway as error:
         fail(f"The store cannot be written: {error}.", 1)
     if isinstance(played, str):

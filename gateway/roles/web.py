@@ -6,14 +6,20 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 
+from gateway import quarantine
 from gateway.api.conversations import Conversations
 from gateway.api.house import House
 from gateway.api.mirror import Mirror
 from gateway.feed import Feeds
+from gateway.intake import Played
+from gateway.page import pages
+from gateway.page.session import Sessions
 from gateway.roles import Shared
 from gateway.sandbox import Sandbox
 from gateway.web import Callbacks, make_app
@@ -31,10 +37,13 @@ class Server(uvicorn.Server):
 class WebRole:
     """Answers HTTP on a bound socket."""
 
-    def __init__(self, shared: Shared, sock: socket.socket, callbacks: Callbacks, feeds: Feeds) -> None:
+    def __init__(
+        self, shared: Shared, sock: socket.socket, callbacks: Callbacks, feeds: Feeds, sessions: Sessions
+    ) -> None:
         self._socket = sock
         self.port: int = sock.getsockname()[1]
-        config = uvicorn.Config(_app(shared, callbacks, feeds), log_config=None, access_log=False, lifespan="off")
+        app = _app(shared, callbacks, feeds, sessions)
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         self._server = Server(config)
         self._serving: asyncio.Task[None] | None = None
 
@@ -59,7 +68,13 @@ class WebRole:
         await asyncio.gather(*late, return_exceptions=True)
 
 
-def _app(shared: Shared, callbacks: Callbacks, feeds: Feeds) -> FastAPI:
+def _play_again(shared: Shared, mail_id: str, now: datetime) -> list[Played] | str:
+    with quarantine.desk_of(shared.engine, shared.settings) as intake:
+        checks = quarantine.checks_senders(shared.settings)
+        return quarantine.play_again(shared.engine, intake, mail_id, now, checks=checks)
+
+
+def _app(shared: Shared, callbacks: Callbacks, feeds: Feeds, sessions: Sessions) -> FastAPI:
     settings, platform = shared.settings, shared.platforms[CONVERSATION]
     house = House(
         engine=shared.engine,
@@ -68,10 +83,12 @@ def _app(shared: Shared, callbacks: Callbacks, feeds: Feeds) -> FastAPI:
         mirror=Mirror(shared.engine, platform if settings.platform.mirror_pals else None),
         kinds=frozenset(shared.platforms),
         policy=settings.scheduling(),
+        play_again=partial(_play_again, shared),
         wake=shared.wake,
     )
     app = make_app(house, callbacks)
     app.include_router(Conversations(shared.engine, shared.dispatcher, platform, settings.desk().links).router)
+    pages.install(app, house, sessions)
     if not settings.platform.base_url:
         app.include_router(Sandbox().router)
     return app

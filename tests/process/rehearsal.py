@@ -118,6 +118,7 @@ class Stage:
             mirror=Mirror(self.engine, None),
             kinds=frozenset(["conversation"]),
             policy=POLICY,
+            play_again=lambda *_: [],
             wake=lambda: None,
         )
         door = httpx.ASGITransport(make_app(house, self.callbacks))

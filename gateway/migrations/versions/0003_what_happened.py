@@ -14,6 +14,7 @@ down_revision = "0002"
 
 def upgrade() -> None:
     _journal()
+    _invitations()
 
 
 def _journal() -> None:
@@ -39,3 +40,9 @@ def _journal() -> None:
         ("journal_started", ["at"], sa.text("kind = 'started'")),
     ):
         op.create_index(name, "journal", columns, sqlite_where=rows, postgresql_where=rows)
+
+
+def _invitations() -> None:
+    op.create_index("invites_newest", "invites", ["decided_at"])
+    aside = sa.text("verdict = 'quarantined' AND forgotten_at IS NULL")
+    op.create_index("invites_aside", "invites", ["decided_at"], sqlite_where=aside, postgresql_where=aside)

@@ -1,0 +1,34 @@
+"""All pages together, as the HTTP application takes them in. A door."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from gateway.api.house import House
+from gateway.page import frame
+from gateway.page.health import HealthPages
+from gateway.page.invitations import InvitationPages
+from gateway.page.joins import JoinPages
+from gateway.page.pals import PalPages
+from gateway.page.session import Sessions
+from gateway.page.sign_in import SignInPages
+from scheduler.database import beside_writers
+
+
+def install(app: FastAPI, house: House, sessions: Sessions) -> None:
+    """Add the pages to an application."""
+    lookups = beside_writers(house.engine)
+    app.state.sessions = sessions
+    app.state.lookups = lookups
+    app.state.is_https = house.feeds.public_url.startswith("https://")
+    assets = frame.router()
+    frame.add_assets(assets)
+    for routes in (
+        assets,
+        SignInPages(sessions).router,
+        JoinPages(house, lookups).router,
+        InvitationPages(house, lookups).router,
+        PalPages(house, lookups).router,
+        HealthPages(lookups).router,
+    ):
+        app.include_router(routes)
