@@ -14,6 +14,7 @@ from email.mime.text import MIMEText
 from email.policy import compat32
 from pathlib import Path
 from random import choices
+from secrets import token_urlsafe
 from string import ascii_lowercase
 from typing import Any, Final
 
@@ -24,12 +25,15 @@ import scheduler.store
 from gateway import store
 from gateway.app import CannotStart, Gateway, heeded, until_stopped
 from gateway.config import ROLES, Settings
+from gateway.intake import fresh_id
+from gateway.keys import Key, digest
 from gateway.logs import configure
 from gateway.pals import DEFAULT_ACCOUNT, Pal, pal_id
 from scheduler.clock import utc_now
 from scheduler.joins import Join, JoinState
 
 PATIENCE: Final = 30.0  # seconds for the whole path; it takes about one
+LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 ORGANIZER: Final = "alex@acme.example"
 
 
@@ -50,7 +54,9 @@ async def _demo(settings: Settings, stay: bool) -> int:
     if not joined:
         print("The PAL was not joined in time; the lines above say why.")
     if stay and joined:
-        print(f"\nInvite {pal.address} yourself: mail to 127.0.0.1:{gateway.smtp_port}. Ctrl-C ends.\n", flush=True)
+        page = f"http://{settings.http.host}:{gateway.http_port}/"
+        print(f"\nWatch it at {page}, signed in with the key {_key(gateway)} (for a day, from this machine).")
+        print(f"Invite {pal.address} yourself: mail to 127.0.0.1:{gateway.smtp_port}. Ctrl-C ends.\n", flush=True)
         await until_stopped(gateway, stopped)
     else:
         await gateway.stop()
@@ -88,6 +94,15 @@ def _demo_pal(gateway: Gateway) -> Pal:
         with gateway.engine.connect() as connection:
             pal = store.find_pal(connection, address) or pal
     return pal
+
+
+def _key(gateway: Gateway) -> str:
+    """A fresh key for the page, of the operator's account."""
+    secret, now = "pg_" + token_urlsafe(32), utc_now()
+    key = Key(fresh_id("k"), DEFAULT_ACCOUNT, digest(secret), "demo", LOOPBACK, now, now + timedelta(days=1))
+    with gateway.engine.begin() as connection:
+        store.add_key(connection, key)
+    return secret
 
 
 async def _show(gateway: Gateway, pal: Pal) -> bool:

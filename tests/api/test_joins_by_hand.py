@@ -129,3 +129,23 @@ def removed_pal(served: Running, api: httpx.Client, pal_id: str, join: Join) -> 
     assert api.delete(f"/v2/pals/{pal_id}").status_code == 204
     refused = command(served, "joins", "retry", join.id)
     assert (refused.returncode, "was removed" in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("by", ["http", "command"])
+def test_who_is_to_come_now_is_in_the_call_long_before_the_start(
+    served: Running, api: httpx.Client, other: httpx.Client, name: str, by: str
+) -> None:
+    pal = a_pal(api, name)
+    _, mail = invitation(pal["conferencing_email"], utc_now() + timedelta(hours=5))
+    assert send(served.gateway, mail, pal["conferencing_email"]) == {}
+    join = only(served, pal["pal_id"])
+    assert join.state == "planned"
+    if by == "http":
+        assert other.post(f"/v2/joins/{join.id}/now").status_code == 404
+        assert api.post(f"/v2/joins/{join.id}/now").json()["state"] == "planned"
+    else:
+        done = command(served, "joins", "now", join.id, "--json")
+        assert (done.returncode, json.loads(done.stdout)["state"]) == (0, "planned"), done.stderr
+    (there,) = until(lambda: [one for one in joins(served, pal["pal_id"]) if one.state == "joined"])
+    assert (there.id, there.starts) == (join.id, join.starts)
+    assert api.post(f"/v2/joins/{join.id}/now").status_code == 409

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.by_hand import kept_away, tried_again
+from scheduler.by_hand import brought_forward, kept_away, tried_again
 from scheduler.event import Event
 from scheduler.joins import BY_HAND, Join, JoinState, plan
 from tests.scheduler.test_joins import ANNA, NOW, POLICY, after, at, component, event
@@ -170,3 +170,34 @@ def test_another_join_of_the_meeting_goes_first() -> None:
     rows = planned()
     failed = replace(rows[0], id="j0", state=JoinState.FAILED, url="https://meet.google.com/old-link-xxx")
     assert rows[0].id in str(tried_again(failed, (failed, *rows), MEETING, ANNA, DURING, POLICY))
+
+
+def test_who_is_to_come_at_once_does_so_also_when_the_event_is_planned_again() -> None:
+    first, *rest = planned()
+    coming = brought_forward(first, NOW)
+    assert isinstance(coming, Join)
+    assert (coming.at, coming.wake_at, coming.starts, coming.until) == (NOW, NOW, first.starts, first.until)
+    again = after(plan(MEETING, (coming, *rest), ANNA, NOW, POLICY), (coming, *rest))
+    assert [join.wake_at for join in again] == [NOW, *(join.wake_at for join in rest)]
+
+
+def test_who_was_to_come_at_once_follows_a_meeting_that_is_moved() -> None:
+    coming = brought_forward(planned()[0], NOW)
+    assert isinstance(coming, Join)
+    moved = event(replace(component(at(2, 15)), rules=()))
+    (join,) = after(plan(moved, (coming,), ANNA, NOW, POLICY), (coming,))
+    assert (join.starts, join.wake_at) == (at(2, 15), at(2, 15) - POLICY.lead)
+
+
+@pytest.mark.parametrize(
+    ("values", "now", "says"),
+    [
+        ({"state": JoinState.JOINED}, NOW, "is joined"),
+        ({"state": JoinState.CANCELLED}, NOW, "is cancelled"),
+        ({"attempt": 1}, NOW, "planned again"),
+        ({}, at(2) + timedelta(hours=2), "is over"),
+    ],
+    ids=["in the call", "cancelled", "tried", "over"],
+)
+def test_why_it_does_not_come_at_once(values: dict[str, Any], now: datetime, says: str) -> None:
+    assert says in str(brought_forward(replace(planned()[0], **values), now))
