@@ -7,9 +7,11 @@ became of the answer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway.verdict import TO_OPERATOR, TO_ORGANIZER, Reason
+from scheduler.joins import Join
 
 # The rules of docs/senders.md.
 RULES: Final = {
@@ -19,6 +21,23 @@ RULES: Final = {
     "d": "the EMAIL of its ORGANIZER, for which Apple vouches",
     "e": "its Sender, who forwarded the meeting",
 }
+
+
+def instant_text(instant: datetime | None) -> str | None:
+    """2026-03-02T09:00:00Z."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if instant is not None else None
+
+
+def join_json(join: Join) -> dict[str, Any]:
+    """A join in the documented form; times are UTC."""
+    return {
+        "recurrence_id": instant_text(join.recurrence_id),
+        "starts": instant_text(join.starts),
+        "ends": instant_text(join.ends),
+        "at": instant_text(join.at),
+        "url": join.url,
+        "state": join.state.value,
+    }
 
 
 def story(invite: Mapping[str, Any], pal: str, answers: Sequence[Mapping[str, Any]] = ()) -> list[str]:

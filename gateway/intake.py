@@ -38,7 +38,7 @@ from scheduler import journal
 from scheduler.database import AWAY, beside_writers, is_disk_full
 from scheduler.event import Event
 from scheduler.happening import Happening
-from scheduler.joins import refill_at
+from scheduler.joins import Join, refill_at
 from scheduler.together import Together
 
 TOO_MANY: Final = "no answer goes to {organizer}: it was sent {count} within an hour (replies.hourly_per_organizer)"
@@ -80,6 +80,14 @@ class Played:
     pal: Pal
     uid: str | None
     decision: Decision
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is known of an event: the event itself (None: nothing yet), and its joins."""
+
+    event: Event | None = None
+    joins: tuple[Join, ...] = ()
 
 
 class Intake:
@@ -214,63 +222,27 @@ class Intake:
         return [
             Played(pal, message.uid, self._one(connection, mail, reading, message, pal, now))
             for message in reading.messages
-            for pal in (_addressed(message, pals) if is_file else pals)
+            for pal in (addressed(message, pals) if is_file else pals)
         ]
-
-    def _within_rate(self, connection: Connection, one: Played, now: datetime) -> Played:
-        """Without the answers that would be too many for one organizer: somebody may be using us to write to them."""
-        kept, notes, sent = list[Reply](), dict[str, None](), dict[str, int]()
-        for reply in one.decision.replies:
-            organizer = without_tag(normal(reply.to))  # one mailbox, whatever tags it is written with
-            if organizer not in sent:
-                sent[organizer] = store.replies_to(connection, organizer, now - timedelta(hours=1))
-            if sent[organizer] < self._desk.hourly_per_organizer:
-                kept.append(reply)
-                sent[organizer] += 1
-            else:
-                notes[TOO_MANY.format(organizer=organizer, count=sent[organizer])] = None
-        if not notes:
-            return one
-        decision = replace(one.decision, replies=tuple(kept), notes=(*one.decision.notes, *notes))
-        return replace(one, decision=decision)
 
     def _one(
         self, connection: Connection, mail: Incoming, reading: Reading, message: Message, pal: Pal, now: datetime
     ) -> Decision:
         known = scheduler.store.load_event(connection, pal.id, message.uid)
         joins = scheduler.store.load_joins(connection, pal.id, message.uid)
-        sender = reading.sender
-        if sender.is_file:
-            sender = replace(sender, address=organizer(message))
-        reached_at = next((one for one in mail.recipients if pal.is_called(one)), "")
-        load = self._load(connection, message, sender, pal, known, now)
-        lost = unheard(connection, pal.id, message.uid) if known is not None else frozenset()
-        case = Case(message, sender, pal, known, joins, reading.message_id, reading.body, reached_at, load, lost)
-        decision = decide(case, self._desk, now)
-        decision = replace(decision, notes=(*message.notes, *decision.notes))
+        case = case_of(connection, mail.recipients, reading, message, pal, Held(known, joins), self._desk, now)
+        decision = decided(case, self._desk, now)
         if decision.event is not None:
             refill = refill_at(decision.event, now, self._desk.scheduling)
             scheduler.store.save_event(connection, pal.attendant, decision.event, refill, is_new=known is None)
             scheduler.store.save_joins(connection, decision.joins, joins, now=now)
         return decision
 
-    def _load(
-        self, connection: Connection, message: Message, sender: Sender, pal: Pal, known: Event | None, now: datetime
-    ) -> Load:
-        """What counts against the quotas already, where the message may make it more."""
-        if message.method not in ("REQUEST", "ADD"):
-            return Load()
-        is_new = is_invitation(known)
-        inviter = inviter_of(sender)
-        if known is not None and known.inviter is not None and not is_new:
-            inviter = Inviter(known.inviter, known.inviter_domain)
-        return load_of(connection, pal.id, inviter, self._desk.quotas, now, is_new=is_new)
-
     def _keep(
         self, connection: Connection, mail: Incoming, reading: Reading, one: Played, invite_id: str, now: datetime
     ) -> Played:
         """Write a decision down, and its replies as far as they go out."""
-        one = self._within_rate(connection, one, now)
+        one = within_rate(connection, one, self._desk, now)
         decision = one.decision
         counted = decision.event if decision.is_counted else None
         store.save_invite(
@@ -305,9 +277,72 @@ class Intake:
         return one
 
 
+def case_of(
+    connection: Connection,
+    recipients: Sequence[str],
+    reading: Reading,
+    message: Message,
+    pal: Pal,
+    held: Held,
+    desk: Desk,
+    now: datetime,
+) -> Case:
+    """One message for one PAL with all that counts in the decision; `recipients` are those of the envelope."""
+    known, sender = held.event, reading.sender
+    if sender.is_file:
+        sender = replace(sender, address=organizer(message))
+    reached_at = next((one for one in recipients if pal.is_called(one)), "")
+    load = _load(connection, message, sender, pal, known, desk, now)
+    lost = unheard(connection, pal.id, message.uid) if known is not None else frozenset()
+    return Case(message, sender, pal, known, held.joins, reading.message_id, reading.body, reached_at, load, lost)
+
+
+def decided(case: Case, desk: Desk, now: datetime) -> Decision:
+    """The decision, with what was noticed when the message was read."""
+    decision = decide(case, desk, now)
+    return replace(decision, notes=(*case.message.notes, *decision.notes))
+
+
+def _load(
+    connection: Connection,
+    message: Message,
+    sender: Sender,
+    pal: Pal,
+    known: Event | None,
+    desk: Desk,
+    now: datetime,
+) -> Load:
+    """What counts against the quotas already, where the message may make it more."""
+    if message.method not in ("REQUEST", "ADD"):
+        return Load()
+    is_new = is_invitation(known)
+    inviter = inviter_of(sender)
+    if known is not None and known.inviter is not None and not is_new:
+        inviter = Inviter(known.inviter, known.inviter_domain)
+    return load_of(connection, pal.id, inviter, desk.quotas, now, is_new=is_new)
+
+
+def within_rate(connection: Connection, one: Played, desk: Desk, now: datetime) -> Played:
+    """Without the answers that would be too many for one organizer: somebody may be using us to write to them."""
+    kept, notes, sent = list[Reply](), dict[str, None](), dict[str, int]()
+    for reply in one.decision.replies:
+        organizer = without_tag(normal(reply.to))  # one mailbox, whatever tags it is written with
+        if organizer not in sent:
+            sent[organizer] = store.replies_to(connection, organizer, now - timedelta(hours=1))
+        if sent[organizer] < desk.hourly_per_organizer:
+            kept.append(reply)
+            sent[organizer] += 1
+        else:
+            notes[TOO_MANY.format(organizer=organizer, count=sent[organizer])] = None
+    if not notes:
+        return one
+    decision = replace(one.decision, replies=tuple(kept), notes=(*one.decision.notes, *notes))
+    return replace(one, decision=decision)
+
+
 def queue(connection: Connection, pal: Pal, reply: Reply, invite_id: str, now: datetime, hold: timedelta) -> bool:
     """Put a PAL's answer to an invitation into the outbox, to be sent after `hold`; False when it need not go out."""
-    letter_id = _letter_id(reply.key)
+    letter_id = letter_id_of(reply.key)
     return store.queue_reply(
         connection,
         reply,
@@ -325,12 +360,12 @@ def fresh_id(kind: str) -> str:
     return kind + token_hex(10)
 
 
-def _letter_id(key: str) -> str:
+def letter_id_of(key: str) -> str:
     """The same answer has the same Message-ID, however often it is made."""
     return "r" + blake2b(key.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
 
-def _addressed(message: Message, pals: Sequence[Pal]) -> list[Pal]:
+def addressed(message: Message, pals: Sequence[Pal]) -> list[Pal]:
     """The PALs that are attendees of a file's event, or the only one there is."""
     invited = [pal for pal in pals if any(own_attendee(event, pal) for event in message.events)]
     return invited if invited or len(pals) != 1 else list(pals)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from sqlalchemy import Connection, Engine
 import scheduler.store
 from gateway import store
 from gateway.binding import Bound, Links, Unbound, bind, organizer
+from gateway.explain import instant_text as instant_text
+from gateway.explain import join_json as join_json
 from gateway.ics import Unreadable, read
 from gateway.intake import Incoming, Intake, Played, fresh_id
 from gateway.itip import apply
@@ -77,11 +79,6 @@ class Shown:
         return "\n".join(lines)
 
 
-def instant_text(instant: datetime | None) -> str | None:
-    """2026-03-02T09:00:00Z."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if instant is not None else None
-
-
 def files(path: Path) -> Iterator[Path]:
     """The file itself, or the files of a folder sorted by name. Raises OSError when it is not there."""
     path.stat()
@@ -134,18 +131,6 @@ def _reply_json(reply: Reply, raw: str) -> dict[str, Any]:
         "recurrence_id": instant_text(reply.recurrence_id),
         "comment": reply.comment,
         "raw": raw,
-    }
-
-
-def join_json(join: Join) -> dict[str, Any]:
-    """A join in the documented form; times are UTC."""
-    return {
-        "recurrence_id": instant_text(join.recurrence_id),
-        "starts": instant_text(join.starts),
-        "ends": instant_text(join.ends),
-        "at": instant_text(join.at),
-        "url": join.url,
-        "state": join.state.value,
     }
 
 

@@ -742,6 +742,18 @@ def queue_reply(
     return needed
 
 
+def would_go_out(connection: Connection, pal_id: str, reply: Reply) -> bool:
+    """Whether an answer would be sent if it were queued now; nothing is written."""
+    if connection.execute(_LETTER_WITH_KEY, {"key": reply.key}).first() is not None:
+        return False
+    return reply.anew or last_sent(connection, pal_id, reply.uid, reply.recurrence_id) != reply.partstat
+
+
+def has_pals(connection: Connection) -> bool:
+    """Whether anybody can be invited here at all."""
+    return connection.execute(select(pals.c.id).where(pals.c.address.is_not(None)).limit(1)).first() is not None
+
+
 def withdraw_replies(connection: Connection, pal_id: str, uid: str, recurrence_id: datetime | None) -> None:
     """Keep back the answers that wait for an event (None) or for one date of it: nobody waits for them any more."""
     of_date = true() if recurrence_id is None else outbox.c.recurrence_id == recurrence_id

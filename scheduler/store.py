@@ -132,12 +132,13 @@ def _event_codec() -> TypeAdapter[Event]:
 
 
 _THIS: Final = (events.c.pal_id == bindparam("of_pal")) & (events.c.uid == bindparam("of_uid"))
-_EVENT: Final = select(events.c.event).where(_THIS).with_for_update()
+_SEEN_EVENT: Final = select(events.c.event).where(_THIS)
+_EVENT: Final = _SEEN_EVENT.with_for_update()
 
 
-def load_event(connection: Connection, pal_id: str, uid: str) -> Event | None:
-    """What a PAL knows of a UID, its row locked until the transaction ends."""
-    row = connection.execute(_EVENT, {"of_pal": pal_id, "of_uid": uid}).first()
+def load_event(connection: Connection, pal_id: str, uid: str, *, locked: bool = True) -> Event | None:
+    """What a PAL knows of a UID; `locked`: its row stays as it is until the transaction ends."""
+    row = connection.execute(_EVENT if locked else _SEEN_EVENT, {"of_pal": pal_id, "of_uid": uid}).first()
     return event_of(row.event) if row is not None else None
 
 
@@ -226,17 +227,18 @@ def event_of(stored: Any) -> Event:
     return _event_codec().validate_python(stored).anchored()
 
 
-_JOINS: Final = (
+_SEEN_JOINS: Final = (
     select(joins)
     .where(joins.c.pal_id == bindparam("pal_id"), joins.c.uid == bindparam("uid"))
     .order_by(joins.c.starts, joins.c.id)
-    .with_for_update()
 )
+_JOINS: Final = _SEEN_JOINS.with_for_update()
 
 
-def load_joins(connection: Connection, pal_id: str, uid: str) -> tuple[Join, ...]:
-    """All joins of an event for a PAL, by start, locked against the dispatcher."""
-    return tuple(_join(row) for row in connection.execute(_JOINS, {"pal_id": pal_id, "uid": uid}))
+def load_joins(connection: Connection, pal_id: str, uid: str, *, locked: bool = True) -> tuple[Join, ...]:
+    """All joins of an event for a PAL, by start; `locked`: against the dispatcher."""
+    query = _JOINS if locked else _SEEN_JOINS
+    return tuple(_join(row) for row in connection.execute(query, {"pal_id": pal_id, "uid": uid}))
 
 
 _ADD_JOIN: Final = insert(joins)
