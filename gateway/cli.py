@@ -19,7 +19,7 @@ import typer
 
 from gateway.commands import db, invites, joins, keys, mails, outbox, pals, quarantine
 from gateway.commands.common import ConfigOption, JsonOption, fail, instant, opened, opening_store, settings_of
-from gateway.commands.invites import invite_json
+from gateway.commands.explain import explain
 from gateway.commands.pals import new_pal
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(keys.app, name="keys")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(db.app, name="db")
+app.command()(explain)
 
 
 def main() -> None:
@@ -235,32 +236,3 @@ def occurrences(
         typer.echo(json.dumps(row) if as_json else f"{row['starts']}  {row['ends']}  {row['url'] or '(no link)'}")
     if faults:
         fail(faults[0], 1)
-
-
-@app.command()
-def explain(
-    name: Annotated[str, typer.Argument(metavar="ID", help="Of a decision or of a mail, as in invites list.")],
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Tell why a mail was decided as it was: who sent it, how that was found out, who let it in, which link counts, and
-    what became of the answer.
-
-    Example: pal-gateway explain m0123456789abcdef0123
-    """
-    from gateway import store
-    from gateway.explain import story
-    from gateway.replay import answer_json
-    from gateway.store_outbox import answers_to
-
-    with opened(None, config) as engine, engine.connect() as connection:
-        found = store.invites_named(connection, name)
-        answers = answers_to(connection, [invite.id for invite, _ in found])
-    if not found:
-        fail(f"Nothing was decided under {name}; see pal-gateway invites list.", 1)
-    for invite, address in found:
-        called, told = address or invite.pal_id, answers.get(invite.id, [])
-        if as_json:
-            typer.echo(invite_json(invite, called, replies=[answer_json(one) for one in told]))
-        else:
-            typer.echo("\n".join(story(vars(invite), called, [vars(one) for one in told])))

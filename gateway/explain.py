@@ -49,19 +49,33 @@ def story(invite: Mapping[str, Any], pal: str, answers: Sequence[Mapping[str, An
         return [*lines, f"Who sent it and what was in it was forgotten on {invite['forgotten_at']:%Y-%m-%d}"]
     lines += [*_sender(invite["authentication"], invite["sender"]), *_allowed(invite), *_links(invite)]
     if invite["detail"]:
-        lines.append(f"Remarks: {_printable(invite['detail'])}")
+        lines.append(f"Remarks: {printable(invite['detail'])}")
     for answer in answers:
         lines += _answer(answer)
     return lines
+
+
+def join_lines(join: Join, heard: Sequence[tuple[str, datetime]], history: Sequence[str] = ()) -> Iterator[str]:
+    """What became of a join: its state and tries, what was written down of it (`history`, lines), and what the platform
+    called back."""
+    reason = f" ({join.reason})" if join.reason else ""
+    call = f", conversation {join.conversation_id}" if join.conversation_id else ""
+    tries = f", {join.attempt} {'try' if join.attempt == 1 else 'tries'}" if join.attempt else ""
+    times = f"{join.starts:%a %Y-%m-%d %H:%M} UTC, due {join.at:%H:%M:%S}"
+    yield printable(f"Join {join.id}: {join.state}{reason}, {times}{tries}{call}")
+    for line in history:
+        yield "  " + printable(line)
+    for event_type, at in heard:
+        yield "  " + printable(f"{at:%Y-%m-%d %H:%M:%S} UTC  the platform said: {event_type}")
 
 
 def _answer(answer: Mapping[str, Any]) -> Iterator[str]:
     date = f" for {answer['recurrence_id']:%Y-%m-%d %H:%M} UTC" if answer["recurrence_id"] else ""
     since = answer["settled_at"] or answer["created_at"]
     state = f"{answer['state']} since {since:%Y-%m-%d %H:%M} UTC"
-    yield _printable(f"Reply {answer['id']}: {answer['partstat']}{date} to {answer['recipient']}: {state}")
+    yield printable(f"Reply {answer['id']}: {answer['partstat']}{date} to {answer['recipient']}: {state}")
     for words in filter(None, (answer["error"], answer["note"])):
-        yield "  " + _printable(words)
+        yield "  " + printable(words)
 
 
 def _sentences(invite: Mapping[str, Any]) -> Iterator[str]:
@@ -73,23 +87,23 @@ def _sentences(invite: Mapping[str, Any]) -> Iterator[str]:
 
 def _sender(found: Mapping[str, Any] | None, sender: str) -> Iterator[str]:
     if found is None:
-        yield f"Sender: {_printable(sender) or 'nobody'}; senders were not checked"
+        yield f"Sender: {printable(sender) or 'nobody'}; senders were not checked"
         return
-    claimed = _printable(str(found.get("from") or "nobody"))
+    claimed = printable(str(found.get("from") or "nobody"))
     if found.get("auth_id"):
         rule = str(found.get("rule") or "")
         how = f"{RULES.get(rule, 'vouched for by the front server')} (rule {rule or '-'}; From says {claimed})"
-        yield f"Sender: {_printable(str(found['auth_id']))}: {how}"
+        yield f"Sender: {printable(str(found['auth_id']))}: {how}"
     else:
         yield f"Sender: nobody vouches for one; From says {claimed}"
     for step in found.get("chain", ()):
         detail = f" ({step['detail']})" if step.get("detail") else ""
-        yield "  " + _printable(f"{step['check']}: {step['of']}: {step['verdict']}{detail}")
+        yield "  " + printable(f"{step['check']}: {step['of']}: {step['verdict']}{detail}")
 
 
 def _allowed(invite: Mapping[str, Any]) -> Iterator[str]:
     entry = invite["allowed_by"]
-    yield f"Allowlist: the entry {_printable(entry)}" if entry else "Allowlist: no entry admitted it, or there is none"
+    yield f"Allowlist: the entry {printable(entry)}" if entry else "Allowlist: no entry admitted it, or there is none"
 
 
 def _links(invite: Mapping[str, Any]) -> Iterator[str]:
@@ -97,9 +111,9 @@ def _links(invite: Mapping[str, Any]) -> Iterator[str]:
     yield "Links:" if links else "Links: none"
     for link in links:
         how = "chosen" if link["chosen"] else "can be joined" if link["joinable"] else "cannot be joined"
-        yield "  " + _printable(f"{link['field']}: {link['platform']}, {link['url']} ({how})")
+        yield "  " + printable(f"{link['field']}: {link['platform']}, {link['url']} ({how})")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """What a terminal does not take for commands to itself."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
