@@ -51,7 +51,7 @@ def findings(snapshots: Engine, engine: Engine, now: datetime) -> Iterator[Findi
             yield Finding(f"rows of {table.name}", True, str(_count(connection, select(table))))
         yield from _orphans(connection)
         yield from _waiting(connection, now)
-    yield _written(engine)
+    yield written(engine)
 
 
 def _count(connection: Connection, query: Select[Any]) -> int:
@@ -68,7 +68,7 @@ def _integrity(connection: Connection) -> Finding:
     return Finding("integrity", said == ["ok"], "; ".join(said[:5]), "" if said == ["ok"] else mend)
 
 
-def _written(engine: Engine) -> Finding:
+def written(engine: Engine) -> Finding:
     """Whether a row can be written and committed, for which a full disk has no room; it is taken out again."""
     try:
         with engine.begin() as connection:

@@ -19,6 +19,7 @@ import typer
 
 from gateway.commands import db, invites, joins, keys, mails, outbox, pals, quarantine
 from gateway.commands.common import ConfigOption, JsonOption, fail, instant, opened, opening_store, settings_of
+from gateway.commands.doctor import doctor
 from gateway.commands.explain import explain
 from gateway.commands.pals import new_pal
 
@@ -50,6 +51,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(db.app, name="db")
 app.command()(explain)
+app.command()(doctor)
 
 
 def main() -> None:
