@@ -128,9 +128,9 @@ class Doctor:
                 yield diagnosis.space(name, str(folder), shutil.disk_usage(there).free)
 
     async def _clock(self) -> list[Line]:
-        url = next(
-            (one.base_url for one in (self.settings.platform, *self.settings.targets.values()) if one.base_url), ""
-        )
+        known = [self.settings.platform.base_url]
+        known += [one.base_url for one in self.settings.targets.values()]
+        url = next(filter(None, known), "")
         if not url:
             return [skipped("clock", "there is no platform whose clock could be asked", "set platform.base_url")]
         before = utc_now()

@@ -398,6 +398,21 @@ def accepted_at(connection: Connection, pal_id: str, uids: Collection[str]) -> d
     return {row.uid: row.at for row in connection.execute(last)}
 
 
+def declined_of(connection: Connection, pal_id: str, limit: int) -> dict[str, InviteRow]:
+    """The last decision to decline on each of the events (by UID) that a PAL declined last, as far as that is kept."""
+    said = (
+        select(invites)
+        .where(invites.c.pal_id == pal_id, invites.c.verdict == Verdict.DECLINED)
+        .where(invites.c.uid.is_not(None), invites.c.forgotten_at.is_(None))
+        .order_by(invites.c.decided_at.desc(), invites.c.id.desc())
+        .limit(limit)
+    )
+    found: dict[str, InviteRow] = {}
+    for row in connection.execute(said):
+        found.setdefault(row.uid, InviteRow(**row._mapping))
+    return found
+
+
 def account_pals(connection: Connection, account: str, after: Mark | None, limit: int) -> Page[PalRow]:
     """The PALs of an account, the newest first."""
     query = select(pals).where(pals.c.account == account)

@@ -7,7 +7,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -140,6 +140,12 @@ def load_event(connection: Connection, pal_id: str, uid: str, *, locked: bool = 
     """What a PAL knows of a UID; `locked`: its row stays as it is until the transaction ends."""
     row = connection.execute(_EVENT if locked else _SEEN_EVENT, {"of_pal": pal_id, "of_uid": uid}).first()
     return event_of(row.event) if row is not None else None
+
+
+def look_at_events(connection: Connection, pal_id: str, uids: Collection[str]) -> list[Event]:
+    """Some events of a PAL as they are now, without locking them."""
+    query = select(events.c.event).where(events.c.pal_id == pal_id, events.c.uid.in_(uids)).order_by(events.c.uid)
+    return [event_of(row.event) for row in connection.execute(query)] if uids else []
 
 
 @lru_cache(maxsize=1)

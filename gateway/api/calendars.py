@@ -1,4 +1,4 @@
-"""What a PAL attends, for calendar programs: its feed, and how its address is changed. A door.
+"""What a PAL attends and declined, for calendar programs: its feed, and how its address is changed. A door.
 
 Rules of this file:
 - The feed is opened by the token in its address, because calendar programs send no keys. Without the right one there
@@ -8,6 +8,8 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Any, Final
 
@@ -21,8 +23,12 @@ from gateway.api.faults import Refused, invalid
 from gateway.api.forms import described, known_pal, refusals, schema_of
 from gateway.api.house import House
 from gateway.documents import Fault
-from gateway.feed import BACK, MAX_ENTRIES, calendar_of
+from gateway.feed import BACK, MAX_ENTRIES, MAX_EVENTS, Declined, calendar_of, declined_dates, why_declined
+from gateway.pals import Pal
+from gateway.store import InviteRow
 from scheduler.clock import utc_now
+from scheduler.event import Event
+from scheduler.joins import Join
 
 _ICS: Final = "text/calendar"
 
@@ -64,15 +70,21 @@ class Calendars:
         token: Annotated[str, Query(description="As in the PAL's `calendar_url`.")] = "",
         if_none_match: Annotated[str, Header()] = "",
     ) -> Response:
-        """What a PAL will attend, is attending, and attended in the last week, to subscribe to. Needs no key."""
+        """What a PAL will attend, is attending, and attended in the last week, and what it declined, to subscribe to.
+        Needs no key."""
         with self._house.engine.connect() as connection:
             row = store.pal_row(connection, pal_id)
             number = row.calendar_number if row is not None else 0
             if not self._house.feeds.is_open(pal_id, number, token) or row is None or not row.pal.address:
                 raise Refused(404, "There is no such PAL.")
-            joins = scheduler.store.attended(connection, pal_id, utc_now() - BACK, MAX_ENTRIES)
-            changed = store.accepted_at(connection, pal_id, {join.uid for join in joins})
-        body = calendar_of(row.pal, joins, changed, row.created_at)
+            now = utc_now()
+            joins = scheduler.store.attended(connection, pal_id, now - BACK, MAX_ENTRIES)
+            said = store.declined_of(connection, pal_id, MAX_EVENTS)
+            changed = store.accepted_at(connection, pal_id, {join.uid for join in joins} | said.keys())
+            events = scheduler.store.look_at_events(connection, pal_id, said.keys())
+        body = calendar_of(
+            row.pal, joins, changed, row.created_at, _declined(row.pal, events, said, changed, joins, now)
+        )
         tag = f'"{sha256(body).hexdigest()[:32]}"'
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if _has(if_none_match, tag):
@@ -87,6 +99,27 @@ class Calendars:
                 raise invalid([Fault("layers.conferencing", "A PAL without conferencing has no calendar.")])
             number = store.turn_calendar(connection, pal_id)
         return {"calendar_url": self._house.feeds.url(pal_id, number)}
+
+
+def _declined(
+    pal: Pal,
+    events: Sequence[Event],
+    said: Mapping[str, InviteRow],
+    changed: Mapping[str, datetime],
+    joins: Sequence[Join],
+    now: datetime,
+) -> list[Declined]:
+    """The dates that stand declined, and are not attended all the same."""
+    attended = {(join.uid, join.recurrence_id) for join in joins}
+    found = []
+    for event in events:
+        invite = said[event.uid]
+        # What was accepted since says that the reason is another one by now, such as a call that came to nothing.
+        is_last = event.uid not in changed or changed[event.uid] <= invite.decided_at
+        why = why_declined(invite.reason, invite.platform, pal) if is_last else ""
+        dates = declined_dates(event, why, invite.decided_at, now)
+        found += [one for one in dates if (event.uid, one.date.recurrence_id) not in attended]
+    return found
 
 
 def _has(if_none_match: str, tag: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import smtplib
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,6 +13,8 @@ import pytest
 from sqlalchemy import update
 
 import scheduler.store
+from gateway import store
+from gateway.demo import invitation
 from gateway.feed import MAX_ENTRIES
 from scheduler.clock import utc_now
 from scheduler.joins import Join, JoinState
@@ -173,3 +178,70 @@ def test_what_has_not_changed_is_not_sent_again(
     assert answer.status_code == 200
     assert answer.headers["etag"] != tag
     assert [title for _, title in entries(answer)] == ["Retrospective"]
+
+
+def send(served: Running, name: str, change: Callable[[bytes], bytes], sequence: int = 0) -> None:
+    """Invite a PAL to a meeting in three days at a fixed hour, changed."""
+    address = f"{name}@invite.example.com"
+    starts = (utc_now() + timedelta(days=3)).replace(hour=12, minute=0, second=0, microsecond=0)
+    raw = invitation(address, starts)[1]
+    raw = re.sub(rb"UID:[^\r\n]+", b"UID:" + name.encode(), raw).replace(b"SEQUENCE:0", b"SEQUENCE:%d" % sequence)
+    with smtplib.SMTP("127.0.0.1", served.gateway.smtp_port) as client:
+        client.sendmail("alex@acme.example", [address], change(raw))
+
+
+def without_link(raw: bytes) -> bytes:
+    assert b"https://meet.google.com/" in raw
+    return raw.replace(b"https://meet.google.com/", b"https://elsewhere.example/")
+
+
+def test_what_it_declined_is_in_it_until_it_is_accepted(
+    api: httpx.Client, anyone: httpx.Client, name: str, served: Running
+) -> None:
+    pal_id = created(api, document(name))["pal_id"]
+    url = url_of(api, pal_id)
+    send(served, name, without_link)
+    answer = anyone.get(url)
+    ((uid, title),) = entries(answer)
+    assert title == "Declined: Stand-up"
+    assert uid.endswith("@invite.example.com")
+    (one,) = events(answer.content)
+    assert one["DESCRIPTION"].startswith("There is no Google Meet link in this event.")
+    again = anyone.get(url)
+    assert (again.content, again.headers["etag"]) == (answer.content, answer.headers["etag"])
+    assert anyone.get(url, headers={"if-none-match": answer.headers["etag"]}).status_code == 304
+    send(served, name, lambda raw: raw, sequence=1)
+    accepted = anyone.get(url)
+    assert [title for _, title in entries(accepted)] == ["Stand-up"]
+    assert accepted.headers["etag"] != answer.headers["etag"]
+
+
+def test_who_may_not_invite_writes_nothing_into_it(
+    api: httpx.Client, anyone: httpx.Client, name: str, served: Running
+) -> None:
+    layers = {"conferencing": {"username": name, "allowlist": ["boss@acme.example"]}}
+    pal_id = created(api, document(layers=layers))["pal_id"]
+    send(served, name, lambda raw: raw)
+    found = api.get(f"/v2/invites?pal_id={pal_id}").json()["data"]
+    assert [one["reason"] for one in found] == ["not-on-allowlist"]
+    assert entries(anyone.get(url_of(api, pal_id))) == []
+
+
+def test_another_pals_invitations_are_not_in_it(
+    api: httpx.Client, anyone: httpx.Client, name: str, served: Running
+) -> None:
+    first = created(api, document(name))["pal_id"]
+    second = created(api, document(f"{name}-2"))["pal_id"]
+    send(served, name, without_link)
+    assert len(entries(anyone.get(url_of(api, first)))) == 1
+    assert entries(anyone.get(url_of(api, second))) == []
+
+
+def test_what_is_forgotten_is_not_in_it(api: httpx.Client, anyone: httpx.Client, name: str, served: Running) -> None:
+    pal_id = created(api, document(name))["pal_id"]
+    send(served, name, without_link)
+    url = url_of(api, pal_id)
+    assert len(entries(anyone.get(url))) == 1
+    with served.gateway.engine.begin() as connection:
+        connection.execute(update(store.invites).where(store.invites.c.pal_id == pal_id).values(forgotten_at=utc_now()))
+    assert entries(anyone.get(url)) == []

@@ -10,8 +10,20 @@ import pytest
 from ical.calendar_stream import IcsCalendarStream
 from icalendar import Calendar
 
-from gateway.feed import MAX_TITLE, Feeds, calendar_of
+from gateway.feed import (
+    AHEAD,
+    MAX_DECLINED,
+    MAX_OF_EVENT,
+    MAX_TITLE,
+    Declined,
+    Feeds,
+    calendar_of,
+    declined_dates,
+    why_declined,
+)
 from gateway.pals import Pal
+from gateway.replay import read_events
+from scheduler.event import Answer, Event
 from scheduler.joins import Join
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -115,3 +127,118 @@ def test_a_token_is_of_one_installation_pal_and_number() -> None:
     others = [("p1", 1, token), ("p2", 0, token), ("p1", 0, token[:-1]), ("p1", 0, ""), ("p1", 0, "ä\udcff" * 20)]
     assert not [one for one in others if feeds.is_open(*one)]
     assert not Feeds(b"another", "").is_open("p1", 0, token)
+
+
+def event(*lines: str, answers: tuple[Answer, ...] = (Answer(None, "DECLINED"),), uid: str = "u9") -> Event:
+    """An event of a calendar file, with what was answered to it."""
+    head = ("BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:x", "BEGIN:VEVENT", f"UID:{uid}", "DTSTAMP:20260201T000000Z")
+    data = "\r\n".join((*head, *lines, "END:VEVENT", "END:VCALENDAR", "")).encode()
+    (found,), faults = read_events(data, PAL, MADE)
+    assert not faults
+    return replace(found, answers=answers)
+
+
+def declined(*lines: str, **more: Any) -> list[Declined]:
+    return declined_dates(event(*lines, **more), "No link.", CHANGED, START)
+
+
+HOUR = ("DTSTART;TZID=Europe/Berlin:20260303T100000", "DURATION:PT1H")
+DAILY = (*HOUR, "RRULE:FREQ=DAILY")
+
+
+def declined_feed(*dates: Declined) -> bytes:
+    return calendar_of(PAL, [JOIN], {"u1": CHANGED}, MADE, dates)
+
+
+def test_what_was_declined_says_so_in_every_reader() -> None:
+    raw = declined_feed(*declined(*HOUR, "SUMMARY:Lunch"))
+    attended, one = events(raw)
+    # The title is what each of them shows; free time is TRANSP for Google and Apple, BUSYSTATUS for Outlook.
+    assert (str(attended["SUMMARY"]), str(one["SUMMARY"])) == ("Stand-up", "Declined: Lunch")
+    assert (one["TRANSP"], one["X-MICROSOFT-CDO-BUSYSTATUS"], one["DESCRIPTION"]) == ("TRANSPARENT", "FREE", "No link.")
+    assert "TRANSP" not in attended
+    # Google leaves a cancelled one out, and an ATTENDEE is nobody's own in a calendar that one subscribes to.
+    assert one["STATUS"] == "CONFIRMED"
+    assert not {"ATTENDEE", "ORGANIZER", "URL", "LOCATION"} & set(one)
+    assert one["DTSTAMP"].dt == one["LAST-MODIFIED"].dt == CHANGED
+    starts = datetime(2026, 3, 3, 9, tzinfo=UTC)
+    assert (one["DTSTART"].dt, one["DTEND"].dt) == (starts, starts + timedelta(hours=1))
+    assert b"METHOD:" not in raw
+    (_, other) = IcsCalendarStream.calendar_from_ics(raw.decode()).events
+    assert (other.summary, other.dtstart, other.transparency, other.categories) == (
+        "Declined: Lunch",
+        starts,
+        "TRANSPARENT",
+        ["Declined"],
+    )
+
+
+@pytest.mark.parametrize(("title", "read"), TITLES.values(), ids=TITLES)
+def test_titles_of_what_was_declined_stay_in_their_field(title: str, read: str) -> None:
+    (one,) = declined(*HOUR)
+    component = replace(one.date.component, summary=title)
+    raw = declined_feed(replace(one, date=one.date._replace(component=component), why=title))
+    assert all(len(line) <= 75 for line in raw.split(b"\r\n"))
+    assert b"\n" not in raw.replace(b"\r\n", b"")
+    found = events(raw)[1]
+    assert str(found["SUMMARY"]) == f"Declined: {read}"
+    assert len(events(raw)) == 2
+
+
+def test_an_all_day_event_is_one_of_days() -> None:
+    (one,) = events(declined_feed(*declined("DTSTART;VALUE=DATE:20260303", "DURATION:P2D")))[1:]
+    assert [str(one[name].dt) for name in ("DTSTART", "DTEND")] == ["2026-03-03", "2026-03-05"]
+
+
+def test_an_event_without_an_end_has_none() -> None:
+    (one,) = events(declined_feed(*declined("DTSTART:20260303T100000Z")))[1:]
+    assert "DTEND" not in one
+
+
+def test_which_dates_stand_declined() -> None:
+    third = datetime(2026, 3, 5, 9, tzinfo=UTC)
+    of_date = declined(*DAILY, answers=(Answer(None, "ACCEPTED"), Answer(third, "DECLINED")))
+    assert [one.date.starts for one in of_date] == [third]
+    all_but = declined(*HOUR, "RRULE:FREQ=DAILY;COUNT=3", answers=(Answer(None, "DECLINED"), Answer(third, "ACCEPTED")))
+    assert third not in [one.date.starts for one in all_but]
+    assert len(all_but) == 2
+    assert declined(*HOUR, answers=(Answer(None, "ACCEPTED"),)) == []
+    assert declined(*HOUR, answers=()) == []
+    assert declined("DTSTART:20260222T080000Z", "DURATION:PT1H") == []
+    assert len(declined("DTSTART:20260223T100000Z", "DURATION:PT1H")) == 1
+    assert declined(f"DTSTART:{START + AHEAD:%Y%m%dT%H%M%SZ}", "DURATION:PT1H") == []
+
+
+def test_it_is_bounded_and_each_date_keeps_its_uid() -> None:
+    dates = declined(*DAILY)
+    assert len(dates) == MAX_OF_EVENT
+    later = declined_dates(event(*DAILY), "Another reason.", CHANGED + timedelta(days=1), START)
+    assert [one.key for one in later] == [one.key for one in dates]
+    assert len({one.key for one in dates}) == len(dates)
+    moved = declined("DTSTART:20260304T100000Z", "DURATION:PT1H")
+    assert [one.key for one in moved] == [one.key for one in declined(*HOUR)]
+    many = [replace(one, key=f"{one.key}{number}") for number in range(5) for one in dates]
+    assert len(events(declined_feed(*many))) == 1 + MAX_DECLINED
+
+
+def test_the_same_is_the_same_bytes_whenever_it_is_asked_for() -> None:
+    first, later = (
+        declined_dates(event(*HOUR), "No link.", CHANGED, START + timedelta(minutes=minutes)) for minutes in (0, 90)
+    )
+    assert declined_feed(*first) == declined_feed(*reversed(later))
+
+
+@pytest.mark.parametrize(
+    ("reason", "platform", "says"),
+    [
+        ("no-meeting-link", None, "There is no Google Meet link"),
+        ("link-not-joinable", "zoom", "a Zoom link, which Anna cannot join"),
+        ("not-the-organizer", None, ""),  # told to nobody
+        ("of-a-newer-release", None, ""),
+        (None, None, ""),
+    ],
+)
+def test_the_reason_is_what_the_organizer_was_told(reason: str | None, platform: str | None, says: str) -> None:
+    found = why_declined(reason, platform, PAL)
+    assert says in found
+    assert bool(says) is bool(found)
