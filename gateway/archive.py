@@ -21,7 +21,8 @@ from typing import IO, Any, Final
 import sqlalchemy as sa
 from sqlalchemy import JSON, Connection, Engine, LargeBinary, Table
 
-import gateway.store_calls  # noqa: F401  its tables
+import gateway.store_calls
+import gateway.store_webhooks  # noqa: F401  its tables
 from gateway import __version__, store
 from scheduler.database import UtcDateTime, metadata
 

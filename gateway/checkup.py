@@ -15,8 +15,10 @@ from sqlalchemy.exc import DatabaseError
 
 from gateway import store
 from gateway.store_calls import callbacks, conversations
+from gateway.store_webhooks import deliveries
 from scheduler.database import metadata
 from scheduler.joins import LIVE
+from scheduler.journal import journal
 from scheduler.store import events, joins
 
 OVERDUE: Final = timedelta(minutes=2)  # a lease is one minute, the sweep two seconds
@@ -110,6 +112,8 @@ def _waiting(connection: Connection, now: datetime) -> Iterator[Finding]:
         ("events to plan further", events.c.refill_at),
         ("replies", store.outbox.c.wake_at),
         ("callbacks", callbacks.c.wake_at),
+        ("what happened", journal.c.wake_at),
+        ("webhooks", deliveries.c.wake_at),
     ):
         waiting = select(column).where(column.is_not(None))
         overdue = _count(connection, waiting.where(column < now - OVERDUE))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from gateway.commands import db, invites, joins, keys, mails, outbox, pals, quarantine
+from gateway.commands import db, invites, joins, keys, mails, outbox, pals, quarantine, webhooks
 from gateway.commands.common import ConfigOption, JsonOption, fail, instant, opened, opening_store, settings_of
 from gateway.commands.doctor import doctor
 from gateway.commands.explain import explain
@@ -49,6 +49,7 @@ app.add_typer(invites.app, name="invites")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(keys.app, name="keys")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(db.app, name="db")
 app.command()(explain)
 app.command()(doctor)

@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 import scheduler.store
-from gateway import store
+from gateway import store, store_webhooks
 from gateway.address import normal, without_tag
 from gateway.binding import organizer
 from gateway.decide import Case
@@ -52,7 +52,10 @@ def release(connection: Connection, pal: Pal, now: datetime, policy: Policy) -> 
         except Exception:
             log.exception("promise not taken back", pal=pal.address, uid=uid)
     store.withdraw_acceptances(connection, pal.id)
-    return scheduler.store.forget_pal(connection, pal.id, now)
+    cancelled = scheduler.store.forget_pal(connection, pal.id, now)
+    while store_webhooks.tell(connection, now, AT_ONCE, pal.id):  # later nobody knows whose it was
+        pass
+    return cancelled
 
 
 def _decline_event(connection: Connection, pal: Pal, uid: str, now: datetime, policy: Policy) -> None:

@@ -31,6 +31,7 @@ from sqlalchemy import (
 
 from gateway.store import HAD_NO_SAY, invites, mails, outbox, pals
 from gateway.store_calls import callbacks, conversations
+from gateway.store_webhooks import deliveries
 from gateway.verdict import Verdict
 from scheduler.journal import journal
 from scheduler.leases import is_kept
@@ -53,6 +54,7 @@ EMPTIED: Final[Mapping[Table, Mapping[str, Any]]] = {
     outbox: {"recipient": "", "organizer": "", "raw": b"", "error": None, "note": None},
     conversations: {"key": None, "digest": "", "callback_url": "", "answer": null()},
     callbacks: {"raw": b"", "url": "", "error": None},
+    deliveries: {"body": "", "error": None},
 }  # fmt: skip
 
 # What is forgotten by its own date alone.
@@ -61,6 +63,7 @@ BY_DATE: Final[Mapping[Table, ColumnElement[datetime]]] = {
     outbox: outbox.c.created_at,
     callbacks: callbacks.c.received_at,
     conversations: conversations.c.created_at,
+    deliveries: deliveries.c.created_at,
 }
 
 

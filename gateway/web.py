@@ -26,6 +26,7 @@ from gateway.api.house import House
 from gateway.api.joins import Joins
 from gateway.api.lists import Lists
 from gateway.api.pals import Pals
+from gateway.api.webhooks import Webhooks
 from scheduler.clock import utc_now
 from scheduler.joins import JoinState
 
@@ -69,6 +70,7 @@ def make_app(house: House, callbacks: Callbacks) -> FastAPI:
         app.include_router(Calendars(house, legacy=legacy).router)
     app.include_router(Lists(house.engine).router)
     app.include_router(Joins(house).router)
+    app.include_router(Webhooks(house).router)
     app.include_router(Docs().router)
     _add_health(app, house.engine)
     _add_callbacks(app, house, callbacks)

@@ -12,6 +12,7 @@ from gateway.forwarding import Forwarding
 from gateway.outbox import Outbox, Via
 from gateway.roles import Shared
 from gateway.sink import Sink
+from gateway.telling import Telling
 from scheduler.clock import JOINS_SWEEP, Clock, utc_now
 from scheduler.dispatch import Dispatcher
 
@@ -19,14 +20,15 @@ log = structlog.get_logger("gateway")
 
 
 class WorkRole:
-    """Dispatches joins, sends replies, passes callbacks on."""
+    """Dispatches joins, sends replies, passes callbacks on, tells webhooks what happened."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._clock = Clock()
         self._alarms = [self._clock.alarm("joins", JOINS_SWEEP), *map(self._clock.alarm, ("replies", "callbacks"))]
+        self._telling = self._clock.alarm("webhooks")  # its sweep is enough: what is told happens all the time
         self._hourly = self._clock.alarm("forgetting", EVERY)
-        self._workers: list[Dispatcher | Outbox | Forwarding] = []
+        self._workers: list[Dispatcher | Outbox | Forwarding | Telling] = []
         self._running: list[asyncio.Task[None]] = []
         self._beside: list[asyncio.Task[None]] = []
         self._sink: Sink | None = None
@@ -38,9 +40,10 @@ class WorkRole:
         bounces = self._shared.bounces if settings.relay.bounces else None
         outbox = Outbox(engine, await self._relay(settings.relay), utc_now, owner, bounces, hourly)
         forwarding = Forwarding(engine, settings.callbacks.private_networks, utc_now, owner)
-        self._workers = [self._shared.dispatcher, outbox, forwarding]
+        telling = Telling(engine, settings.callbacks.private_networks, utc_now, owner)
+        self._workers = [self._shared.dispatcher, outbox, forwarding, telling]
         self._clock.start()
-        for worker, alarm in zip(self._workers, self._alarms, strict=True):
+        for worker, alarm in zip(self._workers, [*self._alarms, self._telling], strict=True):
             self._running.append(asyncio.create_task(worker.run(alarm)))
         forgetting = Forgetting(engine, settings.retention.span, settings.scheduling(), utc_now)
         beside = self._shared.bell.listen(self.wake), forgetting.run(self._hourly)

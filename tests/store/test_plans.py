@@ -9,26 +9,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event, func, select, text
 
 import scheduler.store
-from gateway import store, store_calls, store_outbox, store_retention
+from gateway import store, store_calls, store_outbox, store_retention, store_webhooks
+from gateway.pals import Pal
 from gateway.quotas import Inviter, Quotas
 from gateway.store_quotas import load_of
 from scheduler import journal
 from scheduler.database import metadata
+from scheduler.happening import Happening
 from scheduler.joins import Join, JoinState
 from scheduler.lanes import Lanes
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=30)
 LEASE = timedelta(minutes=1)
-KEPT = metadata.tables.keys() - {"secrets", "keys"}
+KEPT = metadata.tables.keys() - {"secrets", "keys", "webhooks"}
 PARTIAL = {
     index.name
     for table in metadata.tables.values()
@@ -82,6 +85,12 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "a removed PAL": lambda it: scheduler.store.forget_pal(it, "p1", NOW),
     "events to forget": lambda it: store_retention.events_to_look_at(it, BEFORE),
     "mails to forget": lambda it: store_retention.mails_to_look_at(it, BEFORE),
+    "what happened and was not told": lambda it: store_webhooks.tell(it, NOW, 100),
+    "what happened to a PAL that is removed": lambda it: store_webhooks.tell(it, NOW, 100, "p1"),
+    "messages that are due": lambda it: store_webhooks.claim(it, NOW, "o", LEASE, 5, {"w2"}),
+    "the next message": lambda it: store_webhooks.next_delivery(it, {"w2"}),
+    "an endpoint that is gone": lambda it: store_webhooks.disable(it, "w1", "gone", NOW),
+    "what an endpoint was told": lambda it: store_webhooks.log_of(it, "w1", None, 50),
     "the history of joins": lambda it: journal.history_of(it, ["j1", "j2"]),
     "how late joins were": lambda it: journal.lateness(it, BEFORE),
     "the journal to forget": lambda it: store_retention.forget_history(it, BEFORE),
@@ -172,3 +181,21 @@ def test_a_table_without_its_index_is_found(engine: Engine) -> None:
             connection.execute(text(f"DROP INDEX {index}"))
             said = statements(connection, QUESTIONS[question])
             assert any(read_whole(connection, statement, values) for statement, values in said), question
+
+
+def test_what_is_told_to_an_endpoint_is_found_by_indexes(engine: Engine) -> None:
+    """With an endpoint the rest of the question is asked."""
+    with engine.begin() as connection:
+        store_webhooks.add(connection, store_webhooks.fresh_webhook("a", "https://x.example", (), NOW))
+        store.add_pal(connection, Pal("p1", "Anna", "a@b.example", "face", account="a"), NOW)
+        scheduler.store.save_joins(connection, [JOIN], (), now=NOW)
+        scheduler.store.save_joins(connection, [replace(JOIN, starts=NOW + LEASE)], [JOIN], now=NOW)
+        scheduler.store.add_order(connection, replace(JOIN, id="j2", uid="j2", pal_id="theirs"), NOW)
+        row = journal.entry("p1", "uid", Happening.ACCEPTED, NOW, data={"invite": "m1-0"})
+        journal.write(connection, [row])
+        said = statements(connection, lambda it: store_webhooks.tell(it, NOW, 100))
+        assert connection.execute(select(func.count()).select_from(store_webhooks.deliveries)).scalar() == 3
+        assert len(said) > 8
+        asked = [(one, values) for one, values in said if isinstance(values, tuple | dict)]
+        found = {one: read for one, values in asked if (read := read_whole(connection, one, values))}
+        assert not found, json.dumps(found, indent=1)
