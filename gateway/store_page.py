@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Select, exists, func, or_, sel
 
 from gateway.store import InviteRow, Mark, invites, is_aside, mails, outbox, pals
 from gateway.store_calls import callbacks
+from gateway.store_webhooks import deliveries
 from scheduler.joins import SENT, SETTLED, Join, JoinState
 from scheduler.leases import is_kept
 from scheduler.store import events, find_rows, joins
@@ -173,6 +174,7 @@ def queues(connection: Connection, now: datetime) -> list[Queue]:
         ("joins", joins.c.wake_at),
         ("replies", outbox.c.wake_at),
         ("callbacks", callbacks.c.wake_at),
+        ("webhooks", deliveries.c.wake_at),
         ("events to plan further", events.c.refill_at),
     )
     return [_queue(connection, name, column, now) for name, column in waiting]
