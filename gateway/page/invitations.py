@@ -8,7 +8,7 @@ from email.policy import compat32
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from fastapi.responses import Response
 from sqlalchemy import Connection, Engine
 
@@ -31,8 +31,18 @@ MOST_JOINS: Final = 20  # of an event that are told of in its story
 MOST_MAILS: Final = 20
 MOST_REPLY: Final = 20_000  # characters of a reply that are shown
 
-Words = Annotated[str, Query(max_length=200)]
-Cursor = Annotated[str, Query(max_length=300)]
+
+def _asked(
+    pal: OfPal = "",
+    verdict: str = "",
+    q: Annotated[str, Query(max_length=200)] = "",
+    cursor: Annotated[str, Query(max_length=300)] = "",
+) -> dict[str, str]:
+    """What of the list is wanted, as it stands in the address."""
+    return {"pal": pal, "verdict": verdict, "q": q, "cursor": cursor}
+
+
+Asked = Annotated[dict[str, str], Depends(_asked)]
 
 
 class InvitationPages:
@@ -48,17 +58,8 @@ class InvitationPages:
         self.router.add_api_route("/live/invitations/{invite_id}", self.one_part, methods=["GET"])
         self.router.add_api_route("/invitations/{invite_id}/replay", self.replay, methods=["POST"])
 
-    def list(
-        self,
-        request: Request,
-        visitor: Visiting,
-        pal: OfPal = "",
-        verdict: str = "",
-        q: Words = "",
-        cursor: Cursor = "",
-    ) -> Response:
+    def list(self, request: Request, visitor: Visiting, asked: Asked) -> Response:
         """The newest first; what is asked for stands in the address, so it can be kept and passed on."""
-        asked = {"pal": pal, "verdict": verdict, "q": q, "cursor": cursor}
         with self._lookups.connect() as connection:
             pals = pals_of(connection, visitor)
         found = self._rows(request, visitor, asked)
@@ -66,17 +67,8 @@ class InvitationPages:
         address = _address("/live/invitations", asked)
         return frame.page(request, "invitations.html", visitor, live=found, address=address, **choice)
 
-    def list_part(
-        self,
-        request: Request,
-        visitor: Visiting,
-        pal: OfPal = "",
-        verdict: str = "",
-        q: Words = "",
-        cursor: Cursor = "",
-    ) -> Response:
+    def list_part(self, request: Request, visitor: Visiting, asked: Asked) -> Response:
         """The same, as far as it has changed."""
-        asked = {"pal": pal, "verdict": verdict, "q": q, "cursor": cursor}
         return frame.part(request, self._rows(request, visitor, asked), _address("/live/invitations", asked))
 
     def _rows(self, request: Request, visitor: Visitor, asked: dict[str, str]) -> frame.Live:
