@@ -22,16 +22,19 @@ from gateway.authentication import Require
 from gateway.bounces import Bounces
 from gateway.config import Settings
 from gateway.feed import Feeds
+from gateway.figures import Figures
 from gateway.inbound.dialogue import Kind
 from gateway.logs import configure
 from gateway.page.session import Sessions
-from gateway.ports import CannotStart, http_socket
+from gateway.ports import CannotStart, http_socket, watch_socket
+from gateway.readiness import Readiness
 from gateway.resolver import DnsResolver, Resolver
 from gateway.roles import Shared
 from gateway.roles.mail import MailRole
-from gateway.roles.web import Server, WebRole
+from gateway.roles.web import Server, WatchPort, WebRole
 from gateway.roles.work import WorkRole
 from gateway.threads import Threads
+from gateway.watch import Watch
 from gateway.web import Callbacks
 from scheduler.bell import Bell
 from scheduler.clock import utc_now
@@ -84,12 +87,15 @@ class Gateway:
             http = http_socket(settings.http) if "http" in settings.roles else None
             if http is not None:
                 undone.callback(http.close)
-            self._make_roles(http, resolver or DnsResolver())
+            watched = watch_socket(settings.metrics)
+            if watched is not None:
+                undone.callback(watched.close)
+            self._make_roles(http, watched, resolver or DnsResolver())
             undone.pop_all()
         self.mail_ports = self.mail.ports if self.mail is not None else {}
         self.smtp_port = self.mail_ports.get(Kind.SMTP, 0)
 
-    def _make_roles(self, http: socket.socket | None, resolver: Resolver) -> None:
+    def _make_roles(self, http: socket.socket | None, watched: socket.socket | None, resolver: Resolver) -> None:
         settings, roles = self.settings, self.settings.roles
         with self.engine.begin() as connection:
             secret = store.secret(connection, "callbacks", token_bytes(32))
@@ -102,20 +108,28 @@ class Gateway:
         self.callbacks = Callbacks(secret, public)
         self.platforms = _platforms(settings, f"{here}/sandbox")
         owner = f"{socket.gethostname()}-{token_hex(4)}"
-        dispatcher = Dispatcher(self.engine, self.platforms, self.callbacks.url, utc_now, owner, settings.scheduling())
+        figures = Figures(titles=settings.log_subjects)
+        url, policy = self.callbacks.url, settings.scheduling()
+        dispatcher = Dispatcher(self.engine, self.platforms, url, utc_now, owner, policy, fates=figures.fates)
         self._bell = Bell(self.engine, owner)
         self.bounces = Bounces(bounces)
-        shared = Shared(settings, self.engine, self.platforms, dispatcher, self.bounces, self._bell, self.wake)
+        readiness = Readiness(self.engine, (lambda: dispatcher.swept_at) if "scheduler" in roles else None)
+        self.watch = Watch(settings.metrics, self.engine, self.platforms, roles, figures, readiness)
+        shared = Shared(
+            settings, self.engine, self.platforms, dispatcher, self.bounces, self._bell, figures, self.watch, self.wake
+        )
         self.mail = MailRole(shared, resolver) if "smtp" in roles else None
         tokens = (self.callbacks, Feeds(feeds, public), Sessions(sessions))
         self._web = WebRole(shared, http, *tokens) if http is not None else None
+        self._watched = WatchPort(shared, watched) if watched is not None else None
+        self.watch_port: int = self._watched.port if self._watched is not None else 0
         self.work = WorkRole(shared) if "scheduler" in roles else None
         if self.work is not None:
             self._follow_zone_data()
 
     def close_sockets(self) -> None:
         """Let go of the ports of a gateway that is not started."""
-        for role in (self._web, self.mail):
+        for role in (self._web, self._watched, self.mail):
             if role is not None:
                 role.let_go()
 
@@ -124,8 +138,7 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         # A mail that is slow to read has a thread to wait in and takes none from the others.
         self._loop.set_default_executor(self._threads)
-        if self._web is not None:
-            self._tasks.append(self._web.start())
+        self._tasks += [port.start() for port in (self._web, self._watched) if port is not None]
         if self.mail is not None:
             await self.mail.start()
         if self.work is not None:
@@ -140,9 +153,10 @@ class Gateway:
 
     def _say_ready(self) -> None:
         ports = {"smtp": self.smtp_port, "http": self.http_port}
+        watched = {"metrics": self.watch_port} if self.watch_port else {}
         store_name = make_url(self.settings.store.url).render_as_string(hide_password=True)
         opened = {name: port for name, port in ports.items() if name in self.settings.roles}
-        log.info("gateway ready", **opened, roles=",".join(self.settings.roles), store=store_name)
+        log.info("gateway ready", **opened, **watched, roles=",".join(self.settings.roles), store=store_name)
         if self.mail is not None and self.settings.senders.sender_auth is Require.OFF:
             log.warning("SENDERS ARE NOT VERIFIED (sender_auth=off): whoever writes a From header is believed")
 
@@ -169,13 +183,14 @@ class Gateway:
         """Take nothing new, finish what is under way, close the store; within the seconds of the setting."""
         now = asyncio.get_running_loop().time
         end = now() + self.settings.stop_seconds
+        self.watch.take_no_more()
         inner = [role for role in (self.mail, self.work) if role is not None]
         for role in inner:
             role.take_no_more()
         # HTTP goes on meanwhile: the platform's callbacks, and the sandbox itself, are asked by what is under way.
         await asyncio.gather(*(role.finish((end - now()) * INNER_SHARE) for role in inner))
-        if self._web is not None:
-            await self._web.finish((end - now()) / 2)
+        outer = [port for port in (self._web, self._watched) if port is not None]
+        await asyncio.gather(*(port.finish((end - now()) / 2) for port in outer))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._bell.finish()
         for platform in self.platforms.values():

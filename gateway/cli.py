@@ -112,6 +112,21 @@ def serve(
 
 
 @app.command()
+def readyz(config: ConfigOption = None) -> None:
+    """Ask the gateway on this machine whether it can do its work now; for the health checks of containers.
+
+    It is asked at metrics.host and metrics.port where they are set, otherwise at http.host and http.port.
+
+    Example: pal-gateway readyz
+    """
+    from gateway.asking import readiness
+
+    said, is_ready = readiness(settings_of(config))
+    typer.echo(said, err=not is_ready)
+    raise typer.Exit(0 if is_ready else 1)
+
+
+@app.command()
 def demo(
     config: ConfigOption = None,
     stay: Annotated[bool, typer.Option("--stay", help="Go on serving until Ctrl-C.")] = False,

@@ -13,6 +13,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, get_origin
 from urllib.parse import urlsplit
@@ -47,6 +48,12 @@ ROLES: Final = ("smtp", "http", "scheduler")  # what a process can do, see `gate
 FILE_VARIABLE: Final = PREFIX + "CONFIG"  # names the settings file, see `cli`
 
 
+# Loopback and what no router of the Internet passes on (RFC 1918, RFC 4193, RFC 4291).
+PRIVATE: Final = tuple(
+    map(ip_network, ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"))
+)
+
+
 class BadConfig(Exception):
     """The settings cannot be used; the message is one sentence that says the mend."""
 
@@ -79,6 +86,11 @@ def _header_text(text: str) -> str:
     return text
 
 
+def _header_text_or_none(text: str) -> str:
+    return _header_text(text) if text else text
+
+
+OptionalHeaderText = Annotated[str, AfterValidator(_header_text_or_none)]
 HeaderText = Annotated[str, AfterValidator(_header_text)]
 HttpAddress = Annotated[str, AfterValidator(_address)]
 
@@ -161,6 +173,15 @@ class TargetSettings(_Section):
 
     base_url: HttpAddress = Field(min_length=1)
     api_key: HeaderText
+
+
+class Metrics(_Section):
+    """Who may read /metrics, and where else than at the API it is answered."""
+
+    networks: tuple[IPvAnyNetwork, ...] = PRIVATE
+    token: OptionalHeaderText = ""
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=0, le=65535)
 
 
 class CallbackSettings(_Section):
@@ -264,12 +285,14 @@ class Settings(BaseSettings):
     domain: Domain = "invite.example.com"
     domains: dict[Account, Domain] = Field(default_factory=dict)  # the accounts that bring their own
     log: str = Field(default="people", pattern="^(people|json)$")
+    log_subjects: bool = False
     roles: Roles = ROLES
     stop_seconds: float = Field(default=10, gt=0, le=600)
     store: Store = Store()
     smtp: Smtp = Smtp()
     reading: Reading = Reading()
     http: Http = Http()
+    metrics: Metrics = Metrics()
     platform: PlatformSettings = PlatformSettings()
     targets: dict[str, TargetSettings] = Field(default_factory=dict)
     callbacks: CallbackSettings = CallbackSettings()

@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from gateway import store_calls
+from gateway.figures import Figures
 from gateway.outward import Network, Posted, post
 from gateway.store_calls import Callback
 from scheduler.worker import Worker
@@ -35,11 +36,19 @@ log = structlog.get_logger("callbacks")
 class Forwarding(Worker[Callback]):
     """Passes on what waits. `private`: the operator's own networks that may be reached."""
 
-    def __init__(self, engine: Engine, private: Sequence[Network], now: Callable[[], datetime], owner: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        private: Sequence[Network],
+        now: Callable[[], datetime],
+        owner: str,
+        figures: Figures | None = None,
+    ) -> None:
         super().__init__(MAX_UNDER_WAY, engine)
         self._private = private
         self._now = now
         self._owner = owner
+        self._figures = figures or Figures()
         self._busy: frozenset[str] = frozenset()  # addresses that have their share under way
 
     def room(self) -> int:
@@ -80,6 +89,7 @@ class Forwarding(Worker[Callback]):
             return store_calls.settle_callback(connection, held, state=state, wake_at=wake_at, error=error)
 
         ours = await self.written(callback, write)
+        self._figures.passed_on({"queued": "retried"}.get(state, state) if ours else "lost")
         fate = {"sent": "passed on", "queued": "not taken", "failed": "given up"}[state] if ours else "lost to another"
         say = log.info if state == "sent" else log.warning
         more = {"error": posted.error} if posted.error else {}

@@ -8,6 +8,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ from gateway import store
 from gateway.address import domain_of, normal, without_tag
 from gateway.binding import organizer, own_attendee
 from gateway.decide import Case, Decision, Desk, decide
+from gateway.figures import Figures
 from gateway.ics import Message
 from gateway.pals import Pal
 from gateway.quotas import Inviter, Load, inviter_of, is_invitation
@@ -37,6 +39,7 @@ from gateway.verdict import Reason, Verdict
 from scheduler import journal
 from scheduler.database import AWAY, beside_writers, is_disk_full
 from scheduler.event import Event
+from scheduler.fates import named
 from scheduler.happening import Happening
 from scheduler.joins import Join, refill_at
 from scheduler.together import Together
@@ -44,6 +47,8 @@ from scheduler.together import Together
 TOO_MANY: Final = "no answer goes to {organizer}: it was sent {count} within an hour (replies.hourly_per_organizer)"
 TRIES: Final = 3  # two mails about one new event at once: the second finds it written and decides again
 ASIDE: Final = (Reason.ERROR, Reason.TOO_COSTLY)  # not the sender's fault for certain
+
+_QUOTED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 
 Read = Callable[[bytes, datetime, int], Reading]  # a mail's bytes, the instant (UTC), how many recipients
 
@@ -91,14 +96,26 @@ class Held:
 
 
 class Intake:
-    """The desk with its store. `hold`: how long a reply waits for a later edit to replace it; `read`: how mails are."""
+    """The desk with its store. `hold`: how long a reply waits for a later edit to replace it; `read`: how mails are;
+    `log_subjects`: whether log lines name what the mails are called."""
 
-    def __init__(self, engine: Engine, desk: Desk, hold: timedelta = timedelta(), read: Read = read_here) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        desk: Desk,
+        hold: timedelta = timedelta(),
+        read: Read = read_here,
+        *,
+        figures: Figures | None = None,
+        log_subjects: bool = False,
+    ) -> None:
         self._lookups = beside_writers(engine)
         self._together = Together(engine)
         self._read = read
         self._desk = desk
         self._hold = hold
+        self._figures = figures or Figures()
+        self._log_subjects = log_subjects
 
     def knows(self, address: str) -> Pal | None:
         """The PAL that a comparable address reaches, +tag or not. Raises StoreAway."""
@@ -181,7 +198,8 @@ class Intake:
             except AWAY as error:
                 raise StoreAway(error) from error
         for one in played:
-            _say(mail, reading, one)
+            self._figures.decided(one.decision.verdict, one.decision.reason)
+            _say(mail, reading, one, with_subject=self._log_subjects)
         return played
 
     def _play_again(
@@ -360,6 +378,13 @@ def fresh_id(kind: str) -> str:
     return kind + token_hex(10)
 
 
+def _unquoted(decision: Decision) -> str:
+    """What a log line says of why, without what it quotes of the mail; `explain` has all of it."""
+    if decision.reason is Reason.ERROR:  # the words of an exception may be anything
+        return decision.detail.partition(":")[0]
+    return _QUOTED.sub("…", decision.detail)
+
+
 def letter_id_of(key: str) -> str:
     """The same answer has the same Message-ID, however often it is made."""
     return "r" + blake2b(key.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
@@ -371,15 +396,18 @@ def addressed(message: Message, pals: Sequence[Pal]) -> list[Pal]:
     return invited if invited or len(pals) != 1 else list(pals)
 
 
-def _say(mail: Incoming, reading: Reading, one: Played) -> None:
+def _say(mail: Incoming, reading: Reading, one: Played, *, with_subject: bool) -> None:
     decision = one.decision
     facts = {
         "reason": decision.reason,
-        "detail": decision.detail,
+        "detail": _unquoted(decision),
         "sender": reading.sender.shown,
         "rule": reading.sender.rule,
         "joins": len(decision.joins),
+        "join_ids": named([join.id for join in decision.joins]),
         "replies": len(decision.replies),
+        "reply_ids": named([letter_id_of(reply.key) for reply in decision.replies]),
+        "subject": reading.subject if with_subject else "",
     }
     log.info(
         f"mail {decision.verdict}",

@@ -23,6 +23,7 @@ from gateway import store
 from gateway.address import domain_of
 from gateway.bounces import Bounces
 from gateway.decide import Desk
+from gateway.figures import Figures
 from gateway.regrets import tell_of_broken
 from gateway.store import Letter
 from scheduler.worker import Worker
@@ -59,6 +60,7 @@ class Outbox(Worker[Letter]):
         owner: str,
         bounces: Bounces | None = None,
         hourly_per_organizer: int = Desk.hourly_per_organizer,
+        figures: Figures | None = None,
     ) -> None:
         super().__init__(MAX_UNDER_WAY, engine)
         self._bounces = bounces
@@ -66,6 +68,7 @@ class Outbox(Worker[Letter]):
         self._now = now
         self._owner = owner
         self._hourly = hourly_per_organizer
+        self._figures = figures or Figures()
 
     def claim(self, limit: int) -> list[Letter]:
         tell_of_broken(self._engine, self._now(), self._hourly)
@@ -121,8 +124,10 @@ class Outbox(Worker[Letter]):
             return store.settle_letter(connection, held, state=state, wake_at=wake_at, error=error, at=at)
 
         ours = await self.written(letter, write)
+        self._figures.replied({"queued": "retried"}.get(state, state) if ours else "lost")
         fate = {"queued": "not taken"}.get(state, state) if ours else "lost to another"
-        more = {"again": wake_at.strftime("%H:%M:%SZ") if wake_at else "", "error": error}
+        again = wake_at.strftime("%H:%M:%SZ") if wake_at else ""
+        more = {"mail": letter.mail_id, "again": again, "error": error}
         say = log.info if state == "sent" else log.warning
         facts = {key: value for key, value in more.items() if value}
         say(f"reply {fate}", reply=letter.id, partstat=letter.partstat, to=letter.recipient, **facts)

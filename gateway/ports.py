@@ -6,7 +6,7 @@ import contextlib
 import socket
 from pathlib import Path
 
-from gateway.config import PREFIX, Http, Smtp
+from gateway.config import PREFIX, Http, Metrics, Smtp
 from gateway.inbound.dialogue import Kind
 from gateway.sockets import listen, listen_unix
 
@@ -18,6 +18,11 @@ class CannotStart(Exception):
 def http_socket(settings: Http) -> socket.socket:
     """The port of the API. Raises CannotStart."""
     return _listen("http.port", settings.host, settings.port)
+
+
+def watch_socket(settings: Metrics) -> socket.socket | None:
+    """The further port for figures and health, if there is to be one. Raises CannotStart."""
+    return _listen("metrics.port", settings.host, settings.port) if settings.port is not None else None
 
 
 def mail_sockets(settings: Smtp) -> list[tuple[Kind, socket.socket]]:

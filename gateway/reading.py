@@ -44,6 +44,7 @@ class Reading:
     detail: str = ""
     confirmation: Confirmation | None = None
     report: Report | None = None  # of a mail to a bounce address only
+    subject: str = ""  # for the log, where the operator asked for it
 
     def sent_by(self, checked: Sender | None) -> Reading:
         """The same with who really sent it, None: nobody asked, and its From counts."""
@@ -67,7 +68,7 @@ def read_mail(raw: bytes) -> Reading:
         return Reading((), Sender(""), fault=Reason.UNREADABLE, detail=str(error))
     sender = Sender(facts.from_address, claimed=facts.from_address)
     asked = confirmation_of(facts.subject, facts.body) if sender.is_google_forwarding else None
-    reading = Reading((), sender, facts.message_id, confirmation=asked)
+    reading = Reading((), sender, facts.message_id, confirmation=asked, subject=facts.subject)
     fault = _no_invitation(facts)
     if fault is not None:
         return replace(reading, fault=Reason.FORWARDING_CONFIRMATION if asked else fault)

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from gateway import store, store_outbox
 from gateway.bounces import Bounces
+from gateway.figures import Figures
 from gateway.intake import Incoming, StoreAway
 from gateway.reading import Reading, read_report_here
 from gateway.senders import Sender
@@ -30,10 +31,17 @@ log = structlog.get_logger("replies")
 class Returns:
     """What comes back. `bounces` knows our addresses, `read` reads a mail to one of them."""
 
-    def __init__(self, engine: Engine, bounces: Bounces, read: ReadReport = read_report_here) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        bounces: Bounces,
+        read: ReadReport = read_report_here,
+        figures: Figures | None = None,
+    ) -> None:
         self._engine = engine
         self._bounces = bounces
         self._read = read
+        self._figures = figures or Figures()
 
     def takes(self, address: str) -> bool:
         """Whether a comparable address was made for a reply that is kept, and has room. Raises StoreAway."""
@@ -58,6 +66,8 @@ class Returns:
                 returned = store_outbox.note_report(connection, letter_id, reading.report, now)
         except AWAY as error:
             raise StoreAway(error) from error
+        if returned:
+            self._figures.replied("undeliverable")
         said = reading.report.line if reading.report is not None else reading.detail
         say = log.warning if returned else log.info
         say("reply undeliverable" if returned else "reply reported on", reply=letter_id, mail=mail.id, said=said)

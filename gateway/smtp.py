@@ -13,16 +13,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from time import monotonic
 from typing import Final
 
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from structlog.contextvars import bound_contextvars
 
 from gateway.address import Role, domain_of, normal, role_of
 from gateway.admission import Admission, Refusal
 from gateway.authentication import Arrived
 from gateway.bounces import is_bounce_address
 from gateway.domains import Domains
+from gateway.figures import Figures
 from gateway.inbound import answers
 from gateway.inbound.dialogue import origin_of
 from gateway.intake import Incoming, Intake, StoreAway, fresh_id
@@ -46,6 +49,7 @@ class Desk:
         returns: Returns,
         after_commit: Callable[[], None],
         max_recipients: int,
+        figures: Figures | None = None,
     ) -> None:
         self._intake = intake
         self._admission = admission
@@ -53,6 +57,7 @@ class Desk:
         self._returns = returns
         self._after_commit = after_commit
         self._max_recipients = max_recipients
+        self._figures = figures or Figures()
         self._under_way: set[asyncio.Task[str]] = set()
 
     async def handle_RCPT(
@@ -92,7 +97,7 @@ class Desk:
         raw = envelope.content if isinstance(envelope.content, bytes) else b""
         recipients = tuple(dict.fromkeys(envelope.rcpt_tos))
         sender = "" if envelope.mail_from == NULL_SENDER else envelope.mail_from or ""
-        taking = asyncio.create_task(self._take(Arrived(raw, sender, Origin(*origin_of(session))), recipients))
+        taking = asyncio.create_task(self._taken(Arrived(raw, sender, Origin(*origin_of(session))), recipients))
         self._under_way.add(taking)
         taking.add_done_callback(self._under_way.discard)
         # Shielded: a client that goes away now must not cut the commit in two.
@@ -108,14 +113,22 @@ class Desk:
         if self.busy:
             await asyncio.wait(set(self._under_way), timeout=seconds)
 
-    async def _take(self, arrived: Arrived, recipients: tuple[str, ...]) -> str:
+    async def _taken(self, arrived: Arrived, recipients: tuple[str, ...]) -> str:
+        """The answer to a mail, which has an id from here on, in every line about it."""
+        began, mail_id = monotonic(), fresh_id("m")
+        with bound_contextvars(mail=mail_id):
+            answer = await self._take(mail_id, arrived, recipients)
+        self._figures.answered(answer, monotonic() - began)
+        return answer
+
+    async def _take(self, mail_id: str, arrived: Arrived, recipients: tuple[str, ...]) -> str:
         if is_bounce_address(recipients[0]):
-            return await self._noted(arrived, recipients)
+            return await self._noted(mail_id, arrived, recipients)
         for_a_pal = any(role_of(one) is None for one in recipients)
         sender = await self._admission.examine(arrived, utc_now, for_a_pal=for_a_pal)
         if isinstance(sender, Refusal):
             return sender.answer
-        mail = Incoming(fresh_id("m"), arrived.raw, arrived.mail_from, recipients, arrived.origin, sender)
+        mail = Incoming(mail_id, arrived.raw, arrived.mail_from, recipients, arrived.origin, sender)
         refusal = await self._written_down(mail, self._intake.take)
         if refusal is not None:
             return refusal
@@ -125,14 +138,14 @@ class Desk:
                 log.info("mail to the operator", mail=mail.id, role=role)
         return answers.TAKEN.format(id=mail.id)
 
-    async def _noted(self, arrived: Arrived, recipients: tuple[str, ...]) -> str:
+    async def _noted(self, mail_id: str, arrived: Arrived, recipients: tuple[str, ...]) -> str:
         """The answer to a mail to a bounce address."""
         if arrived.mail_from:
             log.warning(
                 "mail refused", client=arrived.origin.address, mail_from=arrived.mail_from[:200], to=recipients[0]
             )
             return answers.REPORTS_ONLY
-        mail = Incoming(fresh_id("m"), arrived.raw, "", recipients, arrived.origin)
+        mail = Incoming(mail_id, arrived.raw, "", recipients, arrived.origin)
         return await self._written_down(mail, self._returns.take) or answers.NOTED.format(id=mail.id)
 
     async def _written_down(self, mail: Incoming, take: Callable[[Incoming, datetime], object]) -> str | None:
@@ -143,10 +156,10 @@ class Desk:
             log.warning("mail deferred", mail=mail.id, cause=str(error))
             return answers.FULL if error.disk_full else answers.AWAY
         except Exception as error:
-            log.exception("smtp fault", mail=mail.id, error=repr(error))
+            log.exception("smtp fault", mail=mail.id, error=type(error).__name__)
             return answers.AWAY
         return None
 
     async def handle_exception(self, error: Exception) -> str:
-        log.error("smtp fault", error=repr(error))
+        log.error("smtp fault", error=type(error).__name__, exc_info=error)
         return answers.AWAY

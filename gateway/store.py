@@ -263,6 +263,12 @@ class Letter:
     attempt: int
     owner: str | None
     queued_at: datetime | None = None
+    invite_id: str | None = None
+
+    @property
+    def mail_id(self) -> str:
+        """The mail that it answers, '' where that is not known."""
+        return (self.invite_id or "").rpartition("-")[0]  # decisions on a mail are numbered
 
     @property
     def waits_since(self) -> datetime:

@@ -1,4 +1,4 @@
-"""HTTP in: the API, the platform's callbacks and the health of this process. A door.
+"""HTTP in: the API and the platform's callbacks. A door.
 
 Rules of this file: a callback is believed because its path is signed by us; anything else about it is only data.
 """
@@ -9,15 +9,15 @@ import asyncio
 import hmac
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
-import structlog
 from fastapi import FastAPI, HTTPException, Request
-from sqlalchemy import Engine
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 import scheduler.store
-from gateway import __version__, store, store_calls
+from gateway import __version__, store_calls
 from gateway.api import faults, forms
 from gateway.api.calendars import Calendars
 from gateway.api.docs import Docs
@@ -28,12 +28,12 @@ from gateway.api.lists import Lists
 from gateway.api.pals import Pals
 from gateway.api.webhooks import Webhooks
 from scheduler.clock import utc_now
+from scheduler.fates import Fates
 from scheduler.joins import JoinState
+from scheduler.store import Moved
 
 MAX_ID: Final = 200  # characters of a conversation_id
 MAX_CALLBACK_BYTES: Final = 4 * 1024 * 1024  # a transcript of a long call is some 100 kB
-
-log = structlog.get_logger("joins")
 
 # What the platform says, and what it makes of a join (specification, "Webhooks and Callbacks").
 OBSERVED = {"system.replica_joined": JoinState.JOINED, "system.shutdown": JoinState.ENDED}
@@ -58,8 +58,8 @@ class Callbacks:
         return hmac.new(self._secret, order_id.encode(), "sha256").hexdigest()[:32]
 
 
-def make_app(house: House, callbacks: Callbacks) -> FastAPI:
-    """The HTTP application."""
+def make_app(house: House, callbacks: Callbacks, fates: Fates | None = None) -> FastAPI:
+    """The HTTP application. `fates`: where is said what platforms call back about joins."""
     # FastAPI's own pages would load their files from public hosts.
     app = FastAPI(title="PAL gateway", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.engine = house.engine
@@ -72,31 +72,11 @@ def make_app(house: House, callbacks: Callbacks) -> FastAPI:
     app.include_router(Joins(house).router)
     app.include_router(Webhooks(house).router)
     app.include_router(Docs().router)
-    _add_health(app, house.engine)
-    _add_callbacks(app, house, callbacks)
+    _add_callbacks(app, house, callbacks, fates or Fates())
     return app
 
 
-def _add_health(app: FastAPI, engine: Engine) -> None:
-
-    @app.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get("/readyz", responses=refusals(503))
-    async def readyz() -> dict[str, str]:
-        def ask() -> None:
-            with engine.connect() as connection:
-                store.ping(connection)
-
-        try:
-            await asyncio.to_thread(ask)
-        except SQLAlchemyError as error:
-            raise HTTPException(503, "The store does not answer.") from error
-        return {"status": "ready"}
-
-
-def _add_callbacks(app: FastAPI, house: House, callbacks: Callbacks) -> None:
+def _add_callbacks(app: FastAPI, house: House, callbacks: Callbacks, fates: Fates) -> None:
     @app.post("/v2/callbacks/{order_id}/{signature}", responses=refusals(400, 404, 413))
     async def callback(order_id: str, signature: str, request: Request) -> dict[str, str]:
         if not callbacks.is_signed(order_id, signature):
@@ -104,28 +84,17 @@ def _add_callbacks(app: FastAPI, house: House, callbacks: Callbacks) -> None:
         raw = await read_body(request, MAX_CALLBACK_BYTES)
         said, now = _Said.read(raw), utc_now()
 
-        def write() -> tuple[bool, bool]:
+        def write() -> tuple[bool, list[Moved]]:
             with house.engine.begin() as connection:
-                return (
-                    store_calls.note(connection, order_id, said.event_type, raw, now),
-                    said.state is not None
-                    and scheduler.store.observe(
-                        connection,
-                        order_id,
-                        said.state,
-                        now=now,
-                        reason=said.reason,
-                        conversation_id=said.conversation_id,
-                    ),
-                )
+                is_new = store_calls.note(connection, order_id, said.event_type, raw, now)
+                return is_new, said.observed(connection, order_id, now)
 
         try:
-            is_new, has_moved = await asyncio.to_thread(write)
+            is_new, moved = await asyncio.to_thread(write)
         except IntegrityError:  # the same callback twice at once: the other one wrote it down
             return {"status": "noted"}
-        if has_moved:
-            log.info(f"join {said.state}", join=order_id, **({"reason": said.reason} if said.reason else {}))
-        if is_new or has_moved:
+        fates.moved(moved, said.reason, now)
+        if is_new or moved:
             house.wake()
         return {"status": "noted"}
 
@@ -138,6 +107,13 @@ class _Said:
     state: JoinState | None
     reason: str
     conversation_id: str
+
+    def observed(self, connection: Connection, order_id: str, now: datetime) -> list[Moved]:
+        """The joins that it concerns, once that is written."""
+        if self.state is None:
+            return []
+        about = {"reason": self.reason, "conversation_id": self.conversation_id}
+        return scheduler.store.observe(connection, order_id, self.state, now=now, **about)
 
     @classmethod
     def read(cls, raw: bytes) -> _Said:

@@ -193,6 +193,12 @@ def is_deadlock(error: BaseException) -> bool:
     return getattr(getattr(error, "orig", error), "sqlstate", None) == DEADLOCK
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Whether the store answers and takes no writing."""
+    original = getattr(error, "orig", error)
+    return getattr(original, "sqlstate", None) == READ_ONLY or "readonly database" in str(original)
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether the store could not write because there is no room."""
     original = getattr(error, "orig", error)

@@ -25,6 +25,7 @@ from sqlalchemy import Connection, Engine
 
 from scheduler import store
 from scheduler.database import AWAY, is_deadlock
+from scheduler.fates import Fates, named
 from scheduler.gate import Gate
 from scheduler.joins import BROKEN, Join, JoinState, Policy, plan, refill_at
 from scheduler.lanes import ROOM, SENDING, Lanes, lanes
@@ -42,15 +43,18 @@ REFILLS: Final = 20  # events that are planned further at a claim, some 40 ms: w
 log = structlog.get_logger("joins")
 
 
-def plan_further(connection: Connection, now: datetime, policy: Policy, limit: int) -> int:
-    """Plan the joins of up to `limit` events that are due for it; how many events that were."""
+def plan_further(connection: Connection, now: datetime, policy: Policy, limit: int) -> list[tuple[str, list[str]]]:
+    """Plan the joins of up to `limit` events that are due for it; for each its PAL and the joins that were written."""
     events = store.events_to_refill(connection, now, limit)
+    written = []
     # In one order, because each locks its joins.
     for attendant, event in sorted(events, key=lambda one: (one[0].pal_id, one[1].uid)):
         existing = store.load_joins(connection, attendant.pal_id, event.uid)
-        store.save_joins(connection, plan(event, existing, attendant, now, policy), existing, now=now)
+        rows = plan(event, existing, attendant, now, policy)
+        store.save_joins(connection, rows, existing, now=now)
         store.save_event(connection, attendant, event, refill_at(event, now, policy), is_new=False)
-    return len(events)
+        written.append((attendant.pal_id, [join.id for join in rows]))
+    return written
 
 
 class Dispatcher(Worker[Join]):
@@ -66,6 +70,7 @@ class Dispatcher(Worker[Join]):
         owner: str,
         policy: Policy,
         jitter: Callable[[], float] = random,
+        fates: Fates | None = None,
     ) -> None:
         super().__init__(ROOM, engine)
         self._platforms = platforms
@@ -74,6 +79,7 @@ class Dispatcher(Worker[Join]):
         self._owner = owner
         self._policy = policy
         self._jitter = jitter
+        self._fates = fates or Fates()
         self._sent_now: set[str] = set()  # joins whose order may be on its way, or is and has not been written down
         self._turned_away: dict[str, int] = {}  # joins whose last attempt was no call for certain, and which one it was
         self._lanes = Lanes()
@@ -97,18 +103,25 @@ class Dispatcher(Worker[Join]):
         now = self._now()
         self.is_behind = self._plans_further(now)
         with self._engine.begin() as connection:
-            return store.claim(connection, now, self._owner, LEASE, limit, self._lanes)
+            ended = store.ended_leases(connection, now, limit)
+            claimed = store.claim(connection, now, self._owner, LEASE, limit, self._lanes)
+        self._fates.taken_over([join for join in claimed if join.id in ended and join.id not in self._under_way])
+        return claimed
 
     def _plans_further(self, now: datetime) -> bool:
         """Plan some events further; whether there are more. It waits for rows of others, so what is claimed does not
         wait with it."""
         try:
             with self._engine.begin() as connection:
-                return plan_further(connection, now, self._policy, REFILLS) == REFILLS
+                written = plan_further(connection, now, self._policy, REFILLS)
         except AWAY as error:
             if is_deadlock(error):
                 return True
             raise
+        for pal_id, ids in written:
+            if ids:
+                log.info("joins planned further", pal=pal_id, joins=len(ids), join_ids=named(ids))
+        return len(written) == REFILLS
 
     def order_of(self, item: Join) -> tuple[str, ...]:
         return item.pal_id, item.uid, item.starts.isoformat(), item.id
@@ -163,6 +176,11 @@ class Dispatcher(Worker[Join]):
         return answer if answer is not None else Refused(None, None, "the order was lost to another process")
 
     @property
+    def fates(self) -> Fates:
+        """Where is said what became of joins."""
+        return self._fates
+
+    @property
     def owner(self) -> str:
         """The name that this process claims under."""
         return self._owner
@@ -208,7 +226,6 @@ class Dispatcher(Worker[Join]):
             if not isinstance(seen, Seen) or seen.state is not JoinState.ENDED:
                 break
             await asyncio.to_thread(self._observe, held, seen)
-            log.info("join ended", join=held.id, reason=seen.reason, found="by looking")
         return other
 
     def _in_rooms(self, joins: Sequence[Join]) -> list[store.InRoom | None]:
@@ -308,7 +325,6 @@ class Dispatcher(Worker[Join]):
             seen = await self.platform_of(join).look(conversation_id)
         if isinstance(seen, Seen) and seen.state is JoinState.ENDED:
             await asyncio.to_thread(self._observe, join, seen)
-            log.info("join ended", join=join.id, reason=seen.reason, found="by looking")
         else:
             state = seen.state if isinstance(seen, Seen) else join.state
             now, next_look = self._now(), self._next_look(join)
@@ -316,15 +332,17 @@ class Dispatcher(Worker[Join]):
             (await self._commits.ask(Write(write, self.order_of(join)))).result()
 
     def _observe(self, join: Join, seen: Seen) -> None:
+        now = self._now()
         with self._engine.begin() as connection:
-            store.observe(
+            moved = store.observe(
                 connection,
                 join.order_id,
                 seen.state,
-                now=self._now(),
+                now=now,
                 reason=seen.reason,
                 conversation_id=join.conversation_id or "",
             )
+        self._fates.moved(moved, seen.reason, now, found="by looking")
 
     def _next_look(self, join: Join) -> datetime:
         return self._now() + self.platform_of(join).look_every
@@ -374,22 +392,33 @@ class Dispatcher(Worker[Join]):
         ours = await self.written(join, write)
         again = state is JoinState.PLANNED
         waits = again or state is JoinState.LEAVING
+        outcome = _outcome(state, ours=ours, is_shared=like is not None, gave_way="owner" in values)
+        self._fates.settled(join, state if ours else join.state, outcome, values.get("reason"), now)
         say = log.warning if again or state in (JoinState.FAILED, JoinState.MISSED) else log.info
         more = {
-            **values,
-            "room": "",
+            "reason": values.get("reason"),
             "again": wake_at.strftime("%H:%M:%SZ") if wake_at and waits else "",
             "detail": detail,
         }
         say(
             f"join {'not taken' if again else state.value}" if ours else "join lost to another",
-            join=join.id,
-            pal=join.pal_id,
-            url=join.url,
+            **self._fates.facts(join, values.get("conversation_id")),
+            attempt=join.attempt,
             starts=join.starts.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            late=round((self._now() - join.at).total_seconds(), 2),
+            late=round((now - join.at).total_seconds(), 2),
             **{key: value for key, value in more.items() if value},
         )
+
+
+def _outcome(state: JoinState, *, ours: bool, is_shared: bool, gave_way: bool) -> str:
+    """What came of an attempt, in one of few words."""
+    if not ours:
+        return "lost"
+    if is_shared:
+        return "shared"
+    if state is JoinState.PLANNED:
+        return "gave-way" if gave_way else "retried"
+    return state.value
 
 
 def _sits(there: Join | None, like: store.InRoom) -> TypeGuard[Join]:

@@ -343,6 +343,21 @@ def _lane_values(lanes: Lanes, now: datetime) -> dict[str, Any]:
     return {"lane_now": now, **{f"lane_{name}": sorted(names) for name, names in lists.items()}}
 
 
+_ENDED_LEASES: Final = (
+    select(joins.c.id, joins.c.state)
+    .where(joins.c.wake_at <= bindparam("lease_now", type_=UtcDateTime), _tried)
+    .order_by(joins.c.wake_at)
+    .limit(bindparam("lease_limit", type_=Integer))
+)
+
+
+def ended_leases(connection: Connection, now: datetime, limit: int) -> set[str]:
+    """Joins that a process claimed and did not bring to an end, among the `limit` of those tried before that a claim
+    would take first."""
+    rows = connection.execute(_ENDED_LEASES, {"lease_now": now, "lease_limit": limit})
+    return {row.id for row in rows if row.state == JoinState.CLAIMED}
+
+
 def give_back(connection: Connection, claimed: Iterable[Join], now: datetime) -> None:
     """Let anybody take joins at once that we claimed, and whose orders have not left."""
     state = case((joins.c.state == JoinState.CLAIMED, JoinState.PLANNED), else_=joins.c.state)
@@ -492,6 +507,14 @@ def is_shared(connection: Connection, join: Join) -> bool:
     return connection.execute(others).first() is not None
 
 
+@dataclass(frozen=True)
+class Moved:
+    """A join that the platform spoke of, as it is now, and its state before."""
+
+    join: Join
+    before: JoinState
+
+
 def observe(
     connection: Connection,
     order_id: str,
@@ -500,8 +523,8 @@ def observe(
     now: datetime,
     reason: str = "",
     conversation_id: str = "",
-) -> bool:
-    """What the platform says of a call under way. False for a join that is unknown or settled already.
+) -> list[Moved]:
+    """What the platform says of a call under way; which joins that concerns, none that is unknown or settled already.
 
     A word about another conversation than the join's does not count: it is of an earlier attempt. It is true of every
     join that shares the conversation. Where the meeting goes on, a call may have ended only to be entered again.
@@ -527,13 +550,16 @@ def observe(
     found = list(connection.execute(select(joins.c.id).where(this)).scalars())
     those = joins.c.id.in_(found)
     back = after_end(reason=reason, entry=entry, now=now) if state is JoinState.ENDED else None
-    returned = back is not None and _come_back(connection, those, reason, back.at, now)
+    moved = _come_back(connection, those, reason, back.at, now) if back is not None else []
     running = those & joins.c.state.in_(sorted(possible))
-    return _observed(connection, running, was, state, now, reason, conversation_id) or returned
+    moved += _observed(connection, running, was, state, now, reason, conversation_id)
+    return [Moved(join, was.get(join.id, join.state)) for join in sorted(moved, key=lambda join: join.id)]
 
 
-def _come_back(connection: Connection, those: ColumnElement[bool], reason: str, at: datetime, now: datetime) -> bool:
-    """Plan again what is still going on at an instant."""
+def _come_back(
+    connection: Connection, those: ColumnElement[bool], reason: str, at: datetime, now: datetime
+) -> list[Join]:
+    """Plan again what is still going on at an instant; what that was."""
     goes_on = those & joins.c.state.in_(sorted(SENT)) & (joins.c.until > at + STOP_BEFORE_END)
     values = {
         "state": JoinState.PLANNED,
@@ -549,7 +575,7 @@ def _come_back(connection: Connection, those: ColumnElement[bool], reason: str, 
         journal.happened(join, Happening.TRIED, now, reason=reason, attempt=join.attempt, again=again) for join in found
     )
     journal.write(connection, said)
-    return bool(found)
+    return found
 
 
 def _changed(connection: Connection, those: ColumnElement[bool], values: dict[str, Any]) -> list[Join]:
@@ -557,11 +583,12 @@ def _changed(connection: Connection, those: ColumnElement[bool], values: dict[st
     return [_join(row) for row in connection.execute(update(joins).where(those).values(values).returning(joins))]
 
 
-def call_is_over(connection: Connection, conversation_id: str, reason: str, now: datetime) -> bool:
-    """A call was ended, at an instant (UTC), by somebody else than the joins that are in it."""
+def call_is_over(connection: Connection, conversation_id: str, reason: str, now: datetime) -> list[Moved]:
+    """A call was ended, at an instant (UTC), by somebody else than the joins that are in it; which joins those were."""
     running = joins.c.state.in_(sorted(SENT | {JoinState.LEAVING}))
     those = (joins.c.conversation_id == conversation_id) & running
-    return _observed(connection, those, {}, JoinState.ENDED, now, reason, conversation_id)
+    over = _observed(connection, those, {}, JoinState.ENDED, now, reason, conversation_id)
+    return [Moved(join, JoinState.STARTED) for join in over]  # or joined, which nobody asks of one that is over
 
 
 def _observed(
@@ -572,8 +599,9 @@ def _observed(
     now: datetime,
     reason: str,
     conversation_id: str,
-) -> bool:
-    """Write what is known of a call into its joins. `was`: their states before, where it may be known already."""
+) -> list[Join]:
+    """Write what is known of a call into its joins; as they are then. `was`: their states before, where it may be known
+    already."""
     values = {
         # The answer that names the call may have been lost with its process: then this is how we hear of it.
         "conversation_id": func.coalesce(joins.c.conversation_id, literal(conversation_id or None, Text)),
@@ -593,7 +621,7 @@ def _observed(
             if was.get(join.id) is not state
         )
         journal.write(connection, said)
-    return bool(found)
+    return found
 
 
 def add_order(connection: Connection, join: Join, now: datetime) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
@@ -48,6 +49,7 @@ class Worker(ABC, Generic[Item]):
         self._done: set[str] = set()  # done, and not written down yet
         self._anew: dict[str, Item] = {}  # claimed again while it is under way here
         self._claiming = asyncio.Lock()
+        self.swept_at: float | None = None  # when it has last looked for what is due (monotonic seconds)
         self.is_behind = False  # the last claim left something that has to be done before what may be claimed is known
 
     @abstractmethod
@@ -101,6 +103,8 @@ class Worker(ABC, Generic[Item]):
             except AWAY as error:
                 _say_away(error)
             was_full = self.is_full()
+            if was_full:  # whoever has no room has nothing to look for
+                self.swept_at = monotonic()
             await alarm.wait()
             if was_full:
                 await asyncio.sleep(BREATH)
@@ -114,6 +118,7 @@ class Worker(ABC, Generic[Item]):
                 for item in items:
                     self._carry(item)
             begun += len(items)
+            self.swept_at = monotonic()
             if (len(items) < room and not self.is_behind) or self.is_full():
                 break
         return begun
@@ -220,7 +225,7 @@ class Worker(ABC, Generic[Item]):
         if isinstance(error, AWAY):
             _say_away(error)
         elif error is not None:
-            log.error("fault", error=repr(error))
+            log.error("fault", item=item_id, error=type(error).__name__, exc_info=error)
         if held_back and self._alarm is not None:
             self._alarm.ring()
 

@@ -215,8 +215,10 @@ class Conversations:
         answer = await self._platform.ask(Call(method, _path(owned.id) + more))
 
         def write() -> None:
+            now = utc_now()
             with self._engine.begin() as connection:
-                scheduler.store.call_is_over(connection, owned.id, reason, utc_now())
+                over = scheduler.store.call_is_over(connection, owned.id, reason, now)
+            self._dispatcher.fates.moved(over, reason, now)
 
         if isinstance(answer, Answer) and answer.is_success:
             await asyncio.to_thread(write)

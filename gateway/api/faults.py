@@ -87,7 +87,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> JSONResponse:
-        log.error("http fault", path=request.url.path, error=repr(error))
+        path = getattr(request.scope.get("route"), "path", "")  # not what was asked for: a feed's has its token
+        log.error("http fault", path=path, error=type(error).__name__, exc_info=error)
         if isinstance(error, AWAY):
             return JSONResponse(body("The store cannot be used now; please ask again."), 503)
         return JSONResponse(body("That is a fault of the gateway; it is in its log."), 500)

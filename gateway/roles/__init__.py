@@ -14,6 +14,8 @@ from sqlalchemy import Engine
 
 from gateway.bounces import Bounces
 from gateway.config import Settings
+from gateway.figures import Figures
+from gateway.watch import Watch
 from scheduler.bell import Bell
 from scheduler.dispatch import Dispatcher
 from scheduler.platform import Platform
@@ -29,4 +31,6 @@ class Shared:
     dispatcher: Dispatcher
     bounces: Bounces
     bell: Bell  # wakes the schedulers of other processes
+    figures: Figures
+    watch: Watch
     wake: Callable[[], None]

@@ -28,14 +28,22 @@ class MailRole:
         self.admission = Admission(resolver, senders.sender_auth, settings.trust(), senders.dns_seconds)
         self._readers = Readers(settings.limits(), settings.desk())
         hold = timedelta(seconds=settings.replies.hold_seconds)
-        self.intake = Intake(shared.engine, settings.desk(), hold, self._readers.read)
+        self.intake = Intake(
+            shared.engine,
+            settings.desk(),
+            hold,
+            self._readers.read,
+            figures=shared.figures,
+            log_subjects=settings.log_subjects,
+        )
         self._desk = Desk(
             self.intake,
             self.admission,
             settings.mail_domains(),
-            Returns(shared.engine, shared.bounces, self._readers.read_report),
+            Returns(shared.engine, shared.bounces, self._readers.read_report, shared.figures),
             shared.wake,
             settings.smtp.max_recipients,
+            shared.figures,
         )
         self._edge = Edge(self._desk, settings.domain, settings.smtp, certificate)
         self._sockets = mail_sockets(settings.smtp)

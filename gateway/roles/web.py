@@ -1,4 +1,5 @@
-"""The role http: the API, the platform's callbacks, and the sandbox where no platform is set. Shell."""
+"""The role http: the API, the platform's callbacks, and the sandbox where no platform is set; and the port that a
+process without it may have for figures and health. Shell."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway import quarantine
+from gateway.api import faults
 from gateway.api.conversations import Conversations
 from gateway.api.house import House
 from gateway.api.mirror import Mirror
@@ -34,15 +36,12 @@ class Server(uvicorn.Server):
         yield
 
 
-class WebRole:
+class HttpPort:
     """Answers HTTP on a bound socket."""
 
-    def __init__(
-        self, shared: Shared, sock: socket.socket, callbacks: Callbacks, feeds: Feeds, sessions: Sessions
-    ) -> None:
+    def __init__(self, sock: socket.socket, app: FastAPI) -> None:
         self._socket = sock
         self.port: int = sock.getsockname()[1]
-        app = _app(shared, callbacks, feeds, sessions)
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         self._server = Server(config)
         self._serving: asyncio.Task[None] | None = None
@@ -74,6 +73,25 @@ def _play_again(shared: Shared, mail_id: str, now: datetime) -> list[Played] | s
         return quarantine.play_again(shared.engine, intake, mail_id, now, checks=checks)
 
 
+class WebRole(HttpPort):
+    """Answers the page, the API and the platform's callbacks."""
+
+    def __init__(
+        self, shared: Shared, sock: socket.socket, callbacks: Callbacks, feeds: Feeds, sessions: Sessions
+    ) -> None:
+        super().__init__(sock, _app(shared, callbacks, feeds, sessions))
+
+
+class WatchPort(HttpPort):
+    """Answers who watches this process, and nobody else."""
+
+    def __init__(self, shared: Shared, sock: socket.socket) -> None:
+        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+        faults.install(app)
+        app.include_router(shared.watch.router)
+        super().__init__(sock, app)
+
+
 def _app(shared: Shared, callbacks: Callbacks, feeds: Feeds, sessions: Sessions) -> FastAPI:
     settings, platform = shared.settings, shared.platforms[CONVERSATION]
     house = House(
@@ -86,7 +104,8 @@ def _app(shared: Shared, callbacks: Callbacks, feeds: Feeds, sessions: Sessions)
         play_again=partial(_play_again, shared),
         wake=shared.wake,
     )
-    app = make_app(house, callbacks)
+    app = make_app(house, callbacks, shared.figures.fates)
+    app.include_router(shared.watch.router)
     app.include_router(Conversations(shared.engine, shared.dispatcher, platform, settings.desk().links).router)
     pages.install(app, house, sessions)
     if not settings.platform.base_url:

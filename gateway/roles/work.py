@@ -38,8 +38,9 @@ class WorkRole:
         engine, settings, owner = self._shared.engine, self._shared.settings, self._shared.dispatcher.owner
         hourly = settings.replies.hourly_per_organizer
         bounces = self._shared.bounces if settings.relay.bounces else None
-        outbox = Outbox(engine, await self._relay(settings.relay), utc_now, owner, bounces, hourly)
-        forwarding = Forwarding(engine, settings.callbacks.private_networks, utc_now, owner)
+        figures = self._shared.figures
+        outbox = Outbox(engine, await self._relay(settings.relay), utc_now, owner, bounces, hourly, figures)
+        forwarding = Forwarding(engine, settings.callbacks.private_networks, utc_now, owner, figures)
         telling = Telling(engine, settings.callbacks.private_networks, utc_now, owner)
         self._workers = [self._shared.dispatcher, outbox, forwarding, telling]
         self._clock.start()

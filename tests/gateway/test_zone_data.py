@@ -71,7 +71,7 @@ def change_law(engine: Engine, zone: str) -> None:
 
 def plan(engine: Engine, at: datetime = NOW + HOUR) -> int:
     with engine.begin() as connection:
-        return plan_further(connection, at, Policy(), 100)
+        return len(plan_further(connection, at, Policy(), 100))
 
 
 def test_a_law_that_moves_a_zone_moves_what_is_planned(engine: Engine) -> None:

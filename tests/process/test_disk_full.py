@@ -87,12 +87,14 @@ def test_mails_get_452_until_there_is_room(tmp_path: Path) -> None:
         taken = len(found.meetings)
         assert taken
         assert len(refused) == 5
+        wait_for(lambda: found.places[0].health() == 503, "it says that it is not ready", more=found.places[0].tail)
         disk.make_room()
         began = monotonic()
         for one in refused:
             assert found.offer(one).startswith("250")
         found.settle()
         found.balance().check()
+        assert found.places[0].health() == 200
         print(
             f"\ndisk full: {taken} mails 250 with {LEAVE // 1024} KiB of room, then 452; all joined and answered "
             f"{monotonic() - began:.1f} s after there was room, without a restart: 0 lost, 0 double"

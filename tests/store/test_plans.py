@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, func, select, text
 
 import scheduler.store
-from gateway import store, store_calls, store_outbox, store_retention, store_webhooks
+from gateway import store, store_calls, store_figures, store_outbox, store_retention, store_webhooks
 from gateway.pals import Pal
 from gateway.quotas import Inviter, Quotas
 from gateway.store_quotas import load_of
@@ -95,6 +95,10 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "how late joins were": lambda it: journal.lateness(it, BEFORE),
     "the journal to forget": lambda it: store_retention.forget_history(it, BEFORE),
     "time-zone data that is the same": lambda it: store.follow_zone_data(it, "2026a", NOW),
+    "figures of what waits": lambda it: store_figures.waiting(it, NOW),
+    "figures of quarantine": lambda it: store_figures.quarantined(it, NOW),
+    "whether it can be written to": lambda it: store_figures.prove_writable(it, NOW),
+    "leases that ended": lambda it: scheduler.store.ended_leases(it, NOW, 50),
     **{
         f"{table.name} to forget": partial(store_retention.forget_by_date, table=table, before=BEFORE, now=NOW)
         for table in store_retention.BY_DATE

@@ -174,7 +174,7 @@ def test_a_callback_while_the_order_is_written_down_counts(engine: Engine, proce
 
     def joined() -> bool:
         with callee.begin() as connection:
-            return scheduler.store.observe(connection, join.id, JoinState.JOINED, now=NOW, conversation_id="c1")
+            return bool(scheduler.store.observe(connection, join.id, JoinState.JOINED, now=NOW, conversation_id="c1"))
 
     with ThreadPoolExecutor(1) as threads:
         with engine.begin() as connection:
