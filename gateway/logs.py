@@ -58,7 +58,13 @@ def processors(style: str, *, colors: bool = False) -> list[Processor]:
 
 
 def _on_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    return {key: value if key in OWN_KEYS else _plain(value) for key, value in event.items()}
+    for key, value in event.items():
+        # Nearly all, at once: a line is written for every mail and join.
+        if type(value) is str and len(value) <= LONGEST and value.isprintable():
+            continue
+        if key not in OWN_KEYS:
+            event[key] = _plain(value)
+    return event
 
 
 def _plain(value: Any) -> Any:
