@@ -12,7 +12,7 @@ import hmac
 from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import Annotated, Final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
@@ -102,8 +102,19 @@ def _visiting(request: Request) -> Visitor:
         with request.app.state.lookups.connect() as connection:
             key = _usable(request, store.key_with_id(connection, key_id))
     if isinstance(key, str):
-        raise SignIn(str(request.url.path) if request.method == "GET" else "/")
+        raise SignIn(_wanted(request))
     return Visitor(key, sessions.token(cookie), zone_of(request))
+
+
+def _wanted(request: Request) -> str:
+    """The page that a request is for, with what was asked of it; of a part of a page, the page that it is on."""
+    if request.method != "GET":
+        return "/"
+    try:
+        parts = urlsplit(request.headers.get("hx-current-url") or str(request.url))
+    except ValueError:
+        return "/"
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def zone_of(request: Request) -> ZoneInfo:
