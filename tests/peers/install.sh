@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the peer tests talk to: Evolution's calendar server, its Python bindings, and D-Bus; and a clock that
-# can be stepped, for tests/process. Debian, root only.
+# Installs what the peer tests talk to: Evolution's calendar server, its Python bindings, and D-Bus; a clock that can be
+# stepped, for tests/process; and the browser of tests/browser, with letters to draw. Debian, root only.
 set -euo pipefail
 
 packages=(
   evolution-data-server gir1.2-ecal-2.0 gir1.2-edataserver-1.2 gir1.2-ical-3.0 python3-gi # the iTIP engine
   dbus                                                                                      # its private session bus
   libfaketime                                                                               # the wall clock of one process
+  chromium fonts-dejavu-core                                                                # who looks at the page
 )
 
 skip() {
