@@ -159,10 +159,10 @@ def _told(connection: Connection, invite: InviteRow, visitor: Visitor, now: date
 
 
 def _readable(raw: bytes) -> str:
-    """A reply as it was sent: its header, its sentence, its calendar, decoded."""
+    """A reply as it was sent: its header, its sentence, its calendar, decoded; with marks for what cannot be seen."""
     mail = message_from_bytes(raw, policy=compat32)
     head = [f"{name}: {value}" for name, value in mail.items()]
     parts = [part for part in mail.walk() if part.get_content_maintype() == "text"]
     bodies = [bytes(part.get_payload(decode=True) or b"").decode("utf-8", "replace") for part in parts]
     seen = dict.fromkeys(bodies)
-    return "\n\n".join(["\n".join(head), *(body.replace("\r\n", "\n").strip() for body in seen)])[:MOST_REPLY]
+    return views.visible_lines("\n\n".join(["\n".join(head), *(body.strip() for body in seen)])[:MOST_REPLY])

@@ -50,6 +50,11 @@ def visible(text: object, longest: int = LONGEST_TITLE) -> str:
     return shown + ("…" if len(cut) > longest else "")
 
 
+def visible_lines(text: str) -> str:
+    """The same for a text of several lines, whole."""
+    return "\n".join("".join(map(_seen, line)) for line in text.replace("\r\n", "\n").split("\n"))
+
+
 def _seen(char: str) -> str:
     if char in "\r\n\t":
         return " "
