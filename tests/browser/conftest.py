@@ -7,7 +7,7 @@ own policy, opens a dialog that nobody asked for, or asks another host for anyth
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, Response, sync_playwright
 
 from tests.api.conftest import Running, serving
+from tests.browser.day import Day, fill
 from tests.browser.mails import send
 from tests.conftest import not_here
 from tests.wire.test_main_path import settings_for
@@ -85,7 +86,8 @@ class Tab:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One gateway for all tests of the page."""
     folder = tmp_path_factory.mktemp("browser")
-    with serving(settings_for(folder, senders={"sender_auth": "off"})) as found:  # the tests sign nothing
+    ahead = {"horizon_days": 400}  # over the next change of the clocks
+    with serving(settings_for(folder, senders={"sender_auth": "off"}, joining=ahead)) as found:  # they sign nothing
         yield found
 
 
@@ -125,12 +127,15 @@ class Desk:
     ) -> Tab:
         """A tab, signed in with the account's key or another (None: not at all)."""
         context = self.browser.new_context(
-            base_url=self.url, viewport={"width": width, "height": 800}, color_scheme=scheme, timezone_id=zone
+            base_url=self.url,
+            viewport={"width": width, "height": 800},
+            color_scheme=scheme,
+            reduced_motion="reduce",  # colours and outlines are there at once
+            timezone_id=zone,
         )
         context.set_default_timeout(PATIENCE)
         if key is not None:
-            cookie = {"name": "pal_zone", "value": zone.replace("/", "%2F"), "url": self.url}
-            context.add_cookies([{"name": cookie["name"], "value": cookie["value"], "url": cookie["url"]}])
+            context.add_cookies([{"name": "pal_zone", "value": zone.replace("/", "%2F"), "url": self.url}])
             assert context.request.post("/sign-in", form={"key": key or self.key}).url == f"{self.url}/"
         self.tabs.append(Tab(context.new_page(), self.url))
         self.tabs[-1].listen()
@@ -138,11 +143,12 @@ class Desk:
 
     def pal(self, name: str = "Ada", **layer: Any) -> tuple[str, str]:
         """(id, address) of a new PAL."""
+        username = f"pal-{next(_NUMBERS)}"
         body = {
             "pal_name": name,
             "system_prompt": f"You are {name}.",
             "default_face_id": "face-1",
-            "layers": {"conferencing": {"username": f"{name.lower()}-{next(_NUMBERS)}", **layer}},
+            "layers": {"conferencing": {"username": username, **layer}},
         }
         made = self.api.post("/v2/pals", json=body).json()
         return made["pal_id"], made["conferencing_email"]
@@ -150,6 +156,12 @@ class Desk:
     def invited(self, address: str, raw: bytes, organizer: str = "alex@acme.example") -> None:
         """Have a mail sent by SMTP."""
         send(self.served.gateway, address, raw, organizer)
+
+    def close(self) -> None:
+        """Close its tabs; what went wrong in them is a fault."""
+        for tab in self.tabs:
+            tab.page.context.close()
+        assert not [fault for tab in self.tabs for fault in tab.faults]
 
     def invites(self, pal_id: str) -> list[dict[str, Any]]:
         """The decisions for a PAL, the newest first."""
@@ -167,9 +179,7 @@ def desk(served: Running, chromium: Browser, account: str) -> Iterator[Desk]:
     """This test's account; what went wrong in its tabs fails it."""
     found = Desk(served, account, chromium, served.key(account))
     yield found
-    for tab in found.tabs:
-        tab.page.context.close()
-    assert not [fault for tab in found.tabs for fault in tab.faults]
+    found.close()
 
 
 @pytest.fixture(params=WIDTHS)
@@ -178,7 +188,15 @@ def width(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
+@pytest.fixture(scope="package")
+def day(served: Running) -> Day:
+    """The operator's account, after a day's mails."""
+    return fill(served)
+
+
 @pytest.fixture
-def another(served: Running, account: str) -> Callable[[], str]:
-    """Makes a key of another account."""
-    return lambda: served.key(f"{account}-other")
+def operator(served: Running, chromium: Browser, day: Day) -> Iterator[Desk]:
+    """The operator's account, with that day; what went wrong in its tabs fails the test."""
+    found = Desk(served, "default", chromium, day.key)
+    yield found
+    found.close()

@@ -83,7 +83,10 @@ def test_a_pal_is_changed_its_feed_turned_and_it_is_deleted_by_its_name(desk: De
     assert desk.api.get(before).status_code == 200
     page.get_by_role("button", name="New calendar address").click()
     expect(page.locator("#feed")).not_to_have_value(before)
-    assert (desk.api.get(before).status_code, desk.api.get(page.locator("#feed").input_value()).status_code) == (404, 200)
+    assert (desk.api.get(before).status_code, desk.api.get(page.locator("#feed").input_value()).status_code) == (
+        404,
+        200,
+    )
     page.get_by_label("Its name, to be sure").fill("Ada")
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_text("Type the PAL's name to delete it.")).to_be_visible()

@@ -85,7 +85,13 @@ def test_what_is_anothers_is_not_there(desk: Desk) -> None:
     for path in (f"/pals/{pal_id}", f"/invitations/{invite['invite_id']}", f"/joins/{join_id}"):
         assert tab.open(path).status == 404
         expect(tab.page.get_by_role("heading", name="Not found")).to_be_visible()
-    for path in (f"/?pal={pal_id}", f"/week?pal={pal_id}", f"/invitations?pal={pal_id}", "/pals", "/invitations?q=Board"):
+    for path in (
+        f"/?pal={pal_id}",
+        f"/week?pal={pal_id}",
+        f"/invitations?pal={pal_id}",
+        "/pals",
+        "/invitations?q=Board",
+    ):
         assert tab.open(path).status == 200
         expect(tab.page.get_by_role("main")).not_to_contain_text("Board")
         expect(tab.page.get_by_role("main")).not_to_contain_text(address)
