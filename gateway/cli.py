@@ -22,6 +22,7 @@ from gateway.commands.common import ConfigOption, JsonOption, fail, instant, ope
 from gateway.commands.doctor import doctor
 from gateway.commands.explain import explain
 from gateway.commands.pals import new_pal
+from gateway.commands.progress import Progress, progress
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -176,11 +177,13 @@ def replay(
     with opened(store or "sqlite:///:memory:") as engine:
         intake = Intake(engine, Desk(scheduling=Policy(horizon=horizon)))
         invited = _replay_pals(engine, pal or [], tuple(allow or ()), zone)
-        unread = False
         try:
-            for path in paths:
-                unread |= not _replay_path(
-                    path, lambda one: player.play(intake, engine, one, invited, now or utc_now(), horizon), as_json
+            with progress("files", at_least=20, ends=False) as shown:
+                unread = not _replay_paths(
+                    paths,
+                    lambda one: player.play(intake, engine, one, invited, now or utc_now(), horizon),
+                    shown,
+                    as_json=as_json,
                 )
         except StoreAway as error:
             fail(f"The store cannot be written: {error}.", 1)
@@ -188,25 +191,43 @@ def replay(
         raise typer.Exit(1)
 
 
-def _replay_path(path: Path, play: Callable[[Path], list[Shown]], as_json: bool) -> bool:
-    """Play a file, or the files of a folder; False when one could not be read, which is said."""
+def _replay_paths(paths: list[Path], play: Callable[[Path], list[Shown]], shown: Progress, *, as_json: bool) -> bool:
+    """Play files, and the files of folders; False when one could not be read, which is said."""
+    found = [_files_of(path) for path in paths]
+    total, done, good = sum(len(some) for some in found if some), 0, None not in found
+    for some in found:
+        for one in some or ():
+            good &= _replay_file(one, play, shown, as_json=as_json)
+            done += 1
+            shown.tell("replay", done, total)
+    return good
+
+
+def _files_of(path: Path) -> list[Path] | None:
+    """The files to play, None when that cannot be said; which is said."""
     from gateway.replay import files
 
     try:
         found = list(files(path))
-        for one in found:
-            shown = play(one)
-            for line in shown:
-                typer.echo(json.dumps(line.as_json()) if as_json else line.as_text())
-            if not shown:
-                typer.echo(
-                    f"pal-gateway: {one} is for none of the PALs; name one of its attendees with --pal.", err=True
-                )
+    except OSError as error:
+        typer.echo(f"pal-gateway: {error.filename or path} cannot be read: {error.strerror}.", err=True)
+        return None
+    if not found:
+        typer.echo(f"pal-gateway: there is no .eml or .ics file in {path}.", err=True)
+    return found
+
+
+def _replay_file(path: Path, play: Callable[[Path], list[Shown]], shown: Progress, *, as_json: bool) -> bool:
+    """Play a file and say what came of it; False when it could not be read, which is said."""
+    try:
+        played = play(path)
     except OSError as error:
         typer.echo(f"pal-gateway: {error.filename or path} cannot be read: {error.strerror}.", err=True)
         return False
-    if not found:
-        typer.echo(f"pal-gateway: there is no .eml or .ics file in {path}.", err=True)
+    for line in played:
+        shown.say(json.dumps(line.as_json()) if as_json else line.as_text())
+    if not played:
+        typer.echo(f"pal-gateway: {path} is for none of the PALs; name one of its attendees with --pal.", err=True)
     return True
 
 

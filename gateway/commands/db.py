@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EEXIST
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from gateway.commands.common import ConfigOption, JsonOption, fail, opened, opening_store, settings_of
+from gateway.commands.progress import progress
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -101,8 +102,8 @@ def export(
     if _is_missing_file(url):
         fail(f"There is no store at {url}; look at store.url.", 1)
     try:
-        with opening_store(), _disposed(reading(url)) as engine, _out(path) as out, _progress() as tell:
-            rows = export_to(engine, out, utc_now(), tell)
+        with opening_store(), _disposed(reading(url)) as engine, _out(path) as out, progress("rows") as shown:
+            rows = export_to(engine, out, utc_now(), shown.tell)
     except Unusable as error:
         fail(f"{error}.", 1)
     except OSError as error:
@@ -123,8 +124,8 @@ def import_(
     from gateway.archive import Unusable, import_from
 
     try:
-        with _in(path) as lines, opened(None, config) as engine, _progress() as tell:
-            rows = import_from(engine, lines, tell)
+        with _in(path) as lines, opened(None, config) as engine, progress("rows") as shown:
+            rows = import_from(engine, lines, shown.tell)
     except Unusable as error:
         fail(f"{error}. Nothing was imported.", 1)
     except OSError as error:
@@ -173,24 +174,3 @@ def _in(path: str) -> Iterator[IO[bytes]]:
         return
     with open(path, "rb") as lines:
         yield lines
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Tells how far it is: bars on a terminal, elsewhere a line for each table that is done; on stderr."""
-    if not sys.stderr.isatty():
-        yield lambda name, done, total: typer.echo(f"{name}: {done} rows", err=True) if done == total else None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description:14}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks = {}
-
-        def tell(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done)
-
-        yield tell

@@ -92,9 +92,11 @@ def _tell(
 ) -> None:
     """The story of one decision, from the mail to what became of its joins."""
     import scheduler.store
-    from gateway.explain import instant_text, join_json, join_lines, story
+    from gateway.explain import join_json, join_lines, story
+    from gateway.preview import SHOWN
     from gateway.replay import answer_json
     from gateway.store_calls import heard_of
+    from scheduler.joins import JoinState
 
     joins = scheduler.store.load_joins(connection, invite.pal_id, invite.uid or "", locked=False) if invite.uid else ()
     heard = heard_of(connection, [join.id for join in joins])
@@ -102,14 +104,23 @@ def _tell(
         told = [
             join_json(join)
             | {"join_id": join.id, "reason": join.reason, "attempts": join.attempt}
-            | {"callbacks": [{"event_type": kind, "received_at": instant_text(at)} for kind, at in heard[join.id]]}
+            | {"callbacks": [_callback_json(*one) for one in heard.get(join.id, [])]}
             for join in joins
         ]
         typer.echo(invite_json(invite, called, replies=[answer_json(one) for one in answers], joins=told))
         return
     lines = story(vars(invite), called, [vars(one) for one in answers])
-    lines += [line for join in joins for line in join_lines(join, heard[join.id])]
+    waiting = [join for join in joins if join.state is JoinState.PLANNED and not join.attempt]
+    shown = [join for join in joins if join not in waiting[SHOWN:]]
+    lines += [line for join in shown for line in join_lines(join, heard.get(join.id, []))]
+    lines += [f"and {len(joins) - len(shown)} more that are planned"] if len(shown) < len(joins) else []
     typer.echo("\n".join(lines))
+
+
+def _callback_json(event_type: str, at: datetime) -> dict[str, Any]:
+    from gateway.explain import instant_text
+
+    return {"event_type": event_type, "received_at": instant_text(at)}
 
 
 def _explain_file(

@@ -287,3 +287,14 @@ def test_the_story_of_a_decision_goes_on_to_its_joins(store_url: str, tmp_path: 
     (one,) = row["joins"]
     assert (one["join_id"], one["state"], one["attempts"]) == (join.id, "planned", 0)
     assert [heard["event_type"] for heard in one["callbacks"]] == ["system.replica_joined"]
+
+
+def test_of_a_long_series_the_next_joins_are_told(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    file = calendar(tmp_path, "a.ics", "DTSTART:20260302T090000Z", "DURATION:PT1H", "RRULE:FREQ=DAILY;COUNT=30", MEET)
+    assert run("replay", "--now", NOW, "--store", url, "--pal", ANNA, file).returncode == 0
+    with opened(url) as engine, engine.connect() as connection:
+        (invite,) = store.find_invites(connection, pal_id=None, verdict=None, confirmations=False, limit=1)
+    done = run("explain", invite.id, env={"GATEWAY_STORE__URL": url})
+    assert len([line for line in done.stdout.splitlines() if line.startswith("Join ")]) == 10
+    assert done.stdout.endswith("and 20 more that are planned\n")

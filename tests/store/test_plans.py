@@ -73,6 +73,8 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "broken joins": lambda it: scheduler.store.broken_events(it, NOW, 20),
     "an event": lambda it: scheduler.store.load_event(it, "p1", "uid"),
     "the joins of an event": lambda it: scheduler.store.load_joins(it, "p1", "uid"),
+    "what a feed says was declined": lambda it: store.declined_of(it, "p1", 50),
+    "the events that were declined": lambda it: scheduler.store.look_at_events(it, "p1", ["uid"]),
     "a feed": lambda it: scheduler.store.attended(it, "p1", NOW, 500),
     "quotas": lambda it: load_of(it, "p1", Inviter("a@b.example", "b.example"), Quotas(), NOW, is_new=True),
     "answers that were not heard": lambda it: store_outbox.unheard(it, "p1", "uid"),
