@@ -55,16 +55,30 @@ def story(invite: Mapping[str, Any], pal: str, answers: Sequence[Mapping[str, An
     return lines
 
 
-def join_lines(join: Join, heard: Sequence[tuple[str, datetime]], history: Sequence[str] = ()) -> Iterator[str]:
-    """What became of a join: its state and tries, what was written down of it (`history`, lines), and what the platform
+def history_json(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of the journal in the documented form; times are UTC."""
+    kept = {name: entry[name] for name in ("kind", "attempt", "detail", "data")}
+    return {"at": instant_text(entry["at"]), **kept}
+
+
+def _history_line(entry: Mapping[str, Any]) -> str:
+    attempt = f", try {entry['attempt']}" if entry["attempt"] else ""
+    why = entry["detail"] or entry["data"].get("reason") or ""
+    return f"{entry['at']:%Y-%m-%d %H:%M:%S} UTC  {entry['kind']}{attempt}{f': {why}' if why else ''}"
+
+
+def join_lines(
+    join: Join, heard: Sequence[tuple[str, datetime]], history: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[str]:
+    """What became of a join: its state and tries, what the journal has of it (its columns), and what the platform
     called back."""
     reason = f" ({join.reason})" if join.reason else ""
     call = f", conversation {join.conversation_id}" if join.conversation_id else ""
     tries = f", {join.attempt} {'try' if join.attempt == 1 else 'tries'}" if join.attempt else ""
     times = f"{join.starts:%a %Y-%m-%d %H:%M} UTC, due {join.at:%H:%M:%S}"
     yield printable(f"Join {join.id}: {join.state}{reason}, {times}{tries}{call}")
-    for line in history:
-        yield "  " + printable(line)
+    for entry in history:
+        yield "  " + printable(_history_line(entry))
     for event_type, at in heard:
         yield "  " + printable(f"{at:%Y-%m-%d %H:%M:%S} UTC  the platform said: {event_type}")
 

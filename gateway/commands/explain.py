@@ -91,19 +91,22 @@ def _tell(
     connection: Connection, invite: InviteRow, called: str, answers: Sequence[LetterRow], *, as_json: bool
 ) -> None:
     """The story of one decision, from the mail to what became of its joins."""
+    import scheduler.journal
     import scheduler.store
-    from gateway.explain import join_json, join_lines, story
+    from gateway.explain import history_json, join_json, join_lines, story
     from gateway.preview import SHOWN
     from gateway.replay import answer_json
     from gateway.store_calls import heard_of
     from scheduler.joins import JoinState
 
     joins = scheduler.store.load_joins(connection, invite.pal_id, invite.uid or "", locked=False) if invite.uid else ()
-    heard = heard_of(connection, [join.id for join in joins])
+    ids = [join.id for join in joins]
+    heard, history = heard_of(connection, ids), scheduler.journal.history_of(connection, ids)
     if as_json:
         told = [
             join_json(join)
             | {"join_id": join.id, "reason": join.reason, "attempts": join.attempt}
+            | {"history": [history_json(vars(one)) for one in history[join.id]]}
             | {"callbacks": [_callback_json(*one) for one in heard.get(join.id, [])]}
             for join in joins
         ]
@@ -112,7 +115,8 @@ def _tell(
     lines = story(vars(invite), called, [vars(one) for one in answers])
     waiting = [join for join in joins if join.state is JoinState.PLANNED and not join.attempt]
     shown = [join for join in joins if join not in waiting[SHOWN:]]
-    lines += [line for join in shown for line in join_lines(join, heard.get(join.id, []))]
+    for join in shown:
+        lines += join_lines(join, heard.get(join.id, []), [vars(one) for one in history[join.id]])
     lines += [f"and {len(joins) - len(shown)} more that are planned"] if len(shown) < len(joins) else []
     typer.echo("\n".join(lines))
 

@@ -282,10 +282,12 @@ def test_the_story_of_a_decision_goes_on_to_its_joins(store_url: str, tmp_path: 
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith(f"Join {join.id}: planned, "))
-    assert lines[at + 1].endswith("the platform said: system.replica_joined")
+    assert lines[at + 1].endswith(" UTC  planned")
+    assert lines[at + 2].endswith("the platform said: system.replica_joined")
     (row,) = [json.loads(line) for line in run("explain", invite.id, "--json", env=environment).stdout.splitlines()]
     (one,) = row["joins"]
     assert (one["join_id"], one["state"], one["attempts"]) == (join.id, "planned", 0)
+    assert [entry["kind"] for entry in one["history"]] == ["planned"]
     assert [heard["event_type"] for heard in one["callbacks"]] == ["system.replica_joined"]
 
 
