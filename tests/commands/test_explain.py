@@ -300,3 +300,11 @@ def test_of_a_long_series_the_next_joins_are_told(tmp_path: Path) -> None:
     done = run("explain", invite.id, env={"GATEWAY_STORE__URL": url})
     assert len([line for line in done.stdout.splitlines() if line.startswith("Join ")]) == 10
     assert done.stdout.endswith("and 20 more that are planned\n")
+
+
+def test_the_page_names_every_field(tmp_path: Path) -> None:
+    page = (SAMPLES.parent.parent / "docs" / "explain.md").read_text("utf-8")
+    found = told(f"sqlite:///{tmp_path}/none.db", NEW, "--edit", MOVED)
+    (one,), (change,) = found["decisions"], found["edit"]["changes"]
+    parts = (found, found["edit"], one, one["occurrences"][0], one["replies"][0], one["link_candidates"][0], change)
+    assert {name for part in parts for name in part if f"`{name}`" not in page} == set()
