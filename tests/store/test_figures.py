@@ -26,7 +26,7 @@ def add_join(connection: Connection, name: str, wake_at: datetime | None) -> Non
     at = wake_at or NOW
     until = NOW + timedelta(hours=1)
     join = Join(name, "p1", "face", name, at, at, until, at, until, f"https://x.example/{name}", "x", wake_at=wake_at)
-    scheduler.store.save_joins(connection, [join], [])
+    scheduler.store.save_joins(connection, [join], [], now=NOW)
 
 
 def add_mail(connection: Connection, name: str, verdict: Verdict, at: datetime) -> None:

@@ -230,9 +230,9 @@ def test_outcomes_that_are_written_together_are_one_statement(engine: Engine) ->
     outcomes = committed(
         engine,
         [
-            Write(lambda connection: scheduler.store.observe(connection, "j0", JoinState.ENDED, now=NOW)),
+            Write(lambda connection: bool(scheduler.store.observe(connection, "j0", JoinState.ENDED, now=NOW))),
             Write(fault),
-            Write(lambda connection: scheduler.store.observe(connection, "j1", JoinState.ENDED, now=NOW)),
+            Write(lambda connection: bool(scheduler.store.observe(connection, "j1", JoinState.ENDED, now=NOW))),
         ],
     )
     assert [outcome.error is None for outcome in outcomes] == [True, False, True]
