@@ -5,7 +5,9 @@ Rules of this file: it is the operator's, whose keys are those of the account `d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from time import monotonic
 from typing import Any, Final
 
 from fastapi import Request
@@ -19,6 +21,7 @@ from gateway.page import frame, views
 from gateway.page.session import Visiting, Visitor
 from gateway.pals import DEFAULT_ACCOUNT
 from scheduler.clock import utc_now
+from scheduler.platform import Platform
 
 MOST_ASIDE: Final = 20
 
@@ -26,8 +29,9 @@ MOST_ASIDE: Final = 20
 class HealthPages:
     """The page of health."""
 
-    def __init__(self, lookups: Engine) -> None:
+    def __init__(self, lookups: Engine, platforms: Mapping[str, Platform]) -> None:
         self._lookups = lookups
+        self._platforms = platforms
         self.router = frame.router()
         self.router.add_api_route("/health", self.health, methods=["GET"])
         self.router.add_api_route("/live/health", self.health_part, methods=["GET"])
@@ -44,7 +48,13 @@ class HealthPages:
         if visitor.key.account != DEFAULT_ACCOUNT:
             raise Refused(404, "There is no such page.")
         with self._lookups.connect() as connection:
-            return frame.live(request, "_health.html", visitor, **_figures(connection))
+            return frame.live(request, "_health.html", visitor, targets=self._targets(), **_figures(connection))
+
+    def _targets(self) -> list[tuple[str, bool, float]]:
+        """Of each target whether it answers this process, and how often a second it is asked at most."""
+        at = monotonic()
+        found = sorted(self._platforms.items())
+        return [(kind, not one.circuit.is_open, one.pace.rate(at)) for kind, one in found]
 
 
 def _figures(connection: Connection) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import FastAPI
 
 from gateway.api.house import House
@@ -13,9 +15,10 @@ from gateway.page.pals import PalPages
 from gateway.page.session import Sessions
 from gateway.page.sign_in import SignInPages
 from scheduler.database import beside_writers
+from scheduler.platform import Platform
 
 
-def install(app: FastAPI, house: House, sessions: Sessions) -> None:
+def install(app: FastAPI, house: House, sessions: Sessions, platforms: Mapping[str, Platform]) -> None:
     """Add the pages to an application."""
     lookups = beside_writers(house.engine)
     app.state.sessions = sessions
@@ -29,6 +32,6 @@ def install(app: FastAPI, house: House, sessions: Sessions) -> None:
         JoinPages(house, lookups).router,
         InvitationPages(house, lookups).router,
         PalPages(house, lookups).router,
-        HealthPages(lookups).router,
+        HealthPages(lookups, platforms).router,
     ):
         app.include_router(routes)

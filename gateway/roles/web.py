@@ -107,7 +107,7 @@ def _app(shared: Shared, callbacks: Callbacks, feeds: Feeds, sessions: Sessions)
     app = make_app(house, callbacks, shared.figures.fates)
     app.include_router(shared.watch.router)
     app.include_router(Conversations(shared.engine, shared.dispatcher, platform, settings.desk().links).router)
-    pages.install(app, house, sessions)
+    pages.install(app, house, sessions, shared.platforms)
     if not settings.platform.base_url:
         app.include_router(Sandbox().router)
     return app
