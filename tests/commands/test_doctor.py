@@ -130,8 +130,8 @@ def certificate(folder: Path, authority: trustme.CA, *names: str, ends: datetime
     return {"tls_certificate": str(chain), "tls_key": str(key)}
 
 
-def examined(settings: Settings, zone: Zone, mx_port: int = 1) -> dict[str, Line]:
-    doctor = Doctor(settings, zone, selector="s1", mx_port=mx_port, seconds=2)
+def examined(settings: Settings, zone: Zone, mx_port: int = 1, seconds: float = 20) -> dict[str, Line]:
+    doctor = Doctor(settings, zone, selector="s1", mx_port=mx_port, seconds=seconds)
     lines = asyncio.run(doctor.examine())
     said = " ".join(f"{line.found} {line.mend}" for line in lines)
     assert PASSWORD not in said
@@ -161,7 +161,7 @@ def test_a_whole_installation_is_ok(
             "targets": {},
         }
         found = examined(Settings(**values), zone(), port)
-        assert set(states(found).values()) == {"ok"}, found
+        assert [line for line in found.values() if line.state != "ok"] == []
         assert inbox.mails == []
     assert f"port {port} of mx.{DOMAIN}" in found
     assert {f"{kind} of {DOMAIN}" for kind in ("MX", "SPF", "DKIM", "DMARC")} <= found.keys()
@@ -218,7 +218,7 @@ def test_who_says_nothing_is_waited_for_a_little(tmp_path: Path) -> None:
         platform = {"base_url": f"http://127.0.0.1:{port}", "api_key": KEY}
         began = utc_now()
         settings = settings_for(tmp_path, domain=DOMAIN, relay=relay, platform=platform, smtp={"port": port})
-        found = examined(settings, zone(), port)
+        found = examined(settings, zone(), port, seconds=2)
         assert utc_now() - began < timedelta(seconds=15)
     for check in ("relay", "platform", f"smtp.port {port}", f"port {port} of mx.{DOMAIN}"):
         assert found[check].state == "not ok", found[check]
