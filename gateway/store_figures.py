@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Table, func, select, true
 
 from gateway.store import invites, mails, outbox, secrets
 from gateway.store_calls import callbacks
+from gateway.store_webhooks import deliveries
 from gateway.verdict import Verdict
 from scheduler.leases import next_wake
 from scheduler.store import joins
@@ -36,6 +37,7 @@ class Waiting:
     letters: int
     oldest_letter: float
     callbacks: int
+    webhooks: int
     quarantined: int  # among the last mails only
 
 
@@ -48,6 +50,7 @@ def waiting(connection: Connection, now: datetime) -> Waiting:
         letters=_count(connection, outbox),
         oldest_letter=_age(_oldest_letter(connection), now),
         callbacks=_count(connection, callbacks),
+        webhooks=_count(connection, deliveries),
         quarantined=quarantined(connection, now),
     )
 

@@ -43,6 +43,7 @@ STORED: Final[Mapping[str, tuple[str, str]]] = {
     "letters": ("outbox_waiting", f"Replies that are to be sent, {MOST} at most"),
     "oldest_letter": ("outbox_oldest_seconds", "How long the oldest of the replies waits that are next to be sent"),
     "callbacks": ("callbacks_waiting", f"Callbacks that are to be passed on, {MOST} at most"),
+    "webhooks": ("webhooks_waiting", f"Messages of webhooks that are to be sent, {MOST} at most"),
     "quarantined": ("quarantined", f"Kept aside of the last {LAST} mails, of a week at most, each once for every PAL"),
 }
 assert STORED.keys() == {field.name for field in fields(Waiting)}  # noqa: S101  a figure of each

@@ -124,7 +124,7 @@ def test_the_board_can_be_imported() -> None:
     ids = [panel["id"] for panel in found["panels"]]
     assert len(ids) == len(set(ids))
     assert [panel["title"] for panel in found["panels"] if panel["type"] == "row"] == [
-        "Now", "Mails", "Joins", "Replies and callbacks", "Health",
+        "Now", "Mails", "Joins", "Replies, callbacks, webhooks", "Health",
     ]  # fmt: skip
     for panel in found["panels"]:
         place = panel["gridPos"]

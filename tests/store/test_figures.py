@@ -56,7 +56,7 @@ def last_written(engine: Engine) -> bytes:
 def test_what_waits_in_the_store(engine: Engine) -> None:
     """Counted at an instant that is given; what is settled does not count."""
     with engine.begin() as connection:
-        assert store_figures.waiting(connection, NOW) == store_figures.Waiting(0, 0.0, 0, 0.0, 0, 0)
+        assert store_figures.waiting(connection, NOW) == store_figures.Waiting(0, 0.0, 0, 0.0, 0, 0, 0)
         for number, ago in enumerate((40, 10, -30)):
             add_join(connection, f"j{number}", NOW - timedelta(seconds=ago))
         add_join(connection, "over", None)
@@ -70,7 +70,7 @@ def test_what_waits_in_the_store(engine: Engine) -> None:
             add_callback(connection, state)
         found = store_figures.waiting(connection, NOW)
     assert found == store_figures.Waiting(
-        joins_due=2, join_overdue=40.0, letters=2, oldest_letter=700.0, callbacks=1, quarantined=1
+        joins_due=2, join_overdue=40.0, letters=2, oldest_letter=700.0, callbacks=1, webhooks=0, quarantined=1
     )
 
 
