@@ -9,22 +9,19 @@ Rules of this file:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select, true
 
-from gateway.store import invites, mails, outbox, secrets
+from gateway.store import invites, is_aside, outbox, secrets
 from gateway.store_calls import callbacks
 from gateway.store_webhooks import deliveries
-from gateway.verdict import Verdict
 from scheduler.leases import next_wake
 from scheduler.store import joins
 
 MOST: Final = 100_000  # rows that are counted; what is more is so many
 OLDEST: Final = 1_000  # letters, the first to be sent, among which the oldest is looked for
-LAST: Final = 5_000  # mails that are looked at for quarantined ones: no index has those alone
-LAST_DAYS: Final = timedelta(days=7)
 WRITTEN: Final = "written-at"  # what is written to see whether the store can be written to
 
 
@@ -38,7 +35,7 @@ class Waiting:
     oldest_letter: float
     callbacks: int
     webhooks: int
-    quarantined: int  # among the last mails only
+    quarantined: int
 
 
 def waiting(connection: Connection, now: datetime) -> Waiting:
@@ -51,7 +48,7 @@ def waiting(connection: Connection, now: datetime) -> Waiting:
         oldest_letter=_age(_oldest_letter(connection), now),
         callbacks=_count(connection, callbacks),
         webhooks=_count(connection, deliveries),
-        quarantined=quarantined(connection, now),
+        quarantined=quarantined(connection),
     )
 
 
@@ -72,14 +69,10 @@ def _oldest_letter(connection: Connection) -> datetime | None:
     return connection.execute(select(func.min(first.c.since))).scalar()
 
 
-def quarantined(connection: Connection, now: datetime) -> int:
-    """How many of the last mails are kept aside, each once for every PAL."""
-    last = select(mails.c.id).where(mails.c.received_at > now - LAST_DAYS)
-    last_ids = last.order_by(mails.c.received_at.desc()).limit(LAST).subquery()
-    aside = (invites.c.verdict == Verdict.QUARANTINED) & invites.c.forgotten_at.is_(None)
-    # For each mail by itself: joined, PostgreSQL might read all that was ever decided.
-    of_mail = select(func.count()).where(invites.c.mail_id == last_ids.c.id, aside).scalar_subquery()
-    return int(connection.execute(select(func.sum(of_mail)).select_from(last_ids)).scalar() or 0)
+def quarantined(connection: Connection) -> int:
+    """How many mails are kept aside, each once for every PAL."""
+    found = select(invites.c.decided_at).where(is_aside).limit(MOST).subquery()  # all of it stands in the index
+    return connection.execute(select(func.count()).select_from(found)).scalar_one()
 
 
 def prove_writable(connection: Connection, now: datetime) -> None:

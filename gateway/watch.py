@@ -31,7 +31,7 @@ from gateway.config import Metrics
 from gateway.figures import Figures
 from gateway.readiness import PATIENCE, OneAtATime, Readiness
 from gateway.store import HEAD
-from gateway.store_figures import LAST, MOST, Waiting, waiting
+from gateway.store_figures import MOST, Waiting, waiting
 from scheduler.clock import utc_now
 from scheduler.database import beside_writers
 from scheduler.platform import Platform
@@ -44,7 +44,7 @@ STORED: Final[Mapping[str, tuple[str, str]]] = {
     "oldest_letter": ("outbox_oldest_seconds", "How long the oldest of the replies waits that are next to be sent"),
     "callbacks": ("callbacks_waiting", f"Callbacks that are to be passed on, {MOST} at most"),
     "webhooks": ("webhooks_waiting", f"Messages of webhooks that are to be sent, {MOST} at most"),
-    "quarantined": ("quarantined", f"Kept aside of the last {LAST} mails, of a week at most, each once for every PAL"),
+    "quarantined": ("quarantined", f"Mails that are kept aside, each once for every PAL, {MOST} at most"),
 }
 assert STORED.keys() == {field.name for field in fields(Waiting)}  # noqa: S101  a figure of each
 

@@ -70,7 +70,7 @@ def test_what_waits_in_the_store(engine: Engine) -> None:
             add_callback(connection, state)
         found = store_figures.waiting(connection, NOW)
     assert found == store_figures.Waiting(
-        joins_due=2, join_overdue=40.0, letters=2, oldest_letter=700.0, callbacks=1, webhooks=0, quarantined=1
+        joins_due=2, join_overdue=40.0, letters=2, oldest_letter=700.0, callbacks=1, webhooks=0, quarantined=2
     )
 
 

@@ -98,7 +98,7 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "the journal to forget": lambda it: store_retention.forget_history(it, BEFORE),
     "time-zone data that is the same": lambda it: store.follow_zone_data(it, "2026a", NOW),
     "figures of what waits": lambda it: store_figures.waiting(it, NOW),
-    "figures of quarantine": lambda it: store_figures.quarantined(it, NOW),
+    "figures of quarantine": lambda it: store_figures.quarantined(it),
     "whether it can be written to": lambda it: store_figures.prove_writable(it, NOW),
     "leases that ended": lambda it: scheduler.store.ended_leases(it, NOW, 50),
     **{
