@@ -71,7 +71,8 @@ def _oldest_letter(connection: Connection) -> datetime | None:
 
 def quarantined(connection: Connection) -> int:
     """How many mails are kept aside, each once for every PAL."""
-    found = select(invites.c.decided_at).where(is_aside).limit(MOST).subquery()  # all of it stands in the index
+    # In the order of the index that has those alone; otherwise SQLite would read the table.
+    found = select(invites.c.id).where(is_aside).order_by(invites.c.decided_at).limit(MOST).subquery()
     return connection.execute(select(func.count()).select_from(found)).scalar_one()
 
 

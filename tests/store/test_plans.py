@@ -145,8 +145,8 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def whole(node: Any) -> str:
     """What a step reads from one end to the other, '' when it does not."""
     if isinstance(node, str):
-        scanned = re.match(r"SCAN (\w+)", node)
-        return scanned[1] if scanned and scanned[1] in KEPT else ""
+        scanned = re.match(r"SCAN (\w+)(?: USING INDEX (\w+))?", node)
+        return scanned[1] if scanned and scanned[1] in KEPT and scanned[2] not in PARTIAL else ""
     if node["Node Type"] == "Seq Scan":
         return str(node["Relation Name"]) if node["Relation Name"] in KEPT else ""
     name = node.get("Index Name", "")
