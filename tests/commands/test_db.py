@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, insert, null, select, text
 
 import scheduler.store
-from gateway import store
+from gateway import store, store_webhooks
 from gateway.app import open_store
 from gateway.archive import Unusable, export_to, import_from
 from gateway.decide import Desk
@@ -90,6 +90,9 @@ def every_kind(engine: Engine, call: Join) -> None:
             row |= {"id": f"r-{sent}", "key": f"{sent}{ODD}", "state": sent, "wake_at": None, "raw": bytes(range(256))}
             connection.execute(insert(store.outbox).values(row))
         connection.execute(insert(store.secrets).values(name="empty", value=b""))
+        webhook = store_webhooks.fresh_webhook("x", "https://x.example/", ("join.failed",), now)
+        store_webhooks.add(connection, store_webhooks.with_new_secret(webhook, now))
+        store_webhooks.test(connection, webhook, now)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from scheduler.clock import utc_now
 
 ONWARD: Final = "/onward"  # where a caller hears what the platform called back
+HOOKS: Final = "/hooks"  # where an account hears what happens
 TELL_AGAIN: Final = 0.1  # seconds between two tries of a callback
 GIVE_UP: Final = 90.0  # seconds after which a callback is dropped
 
@@ -67,6 +68,7 @@ class Platform:
     tells: bool = True  # whether it calls back that the PAL is in the call
     faults: Counter[Fault] = field(default_factory=Counter)
     heard: Counter[str] = field(default_factory=Counter)  # what was passed on to a caller, by Webhook-Id
+    hooks: Counter[str] = field(default_factory=Counter)  # what an account was told, by webhook-id
     posted_at: list[datetime] = field(default_factory=list)  # of each call in `calls`
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -151,6 +153,10 @@ def platform(port: int = 0) -> Iterator[Platform]:
             if self.path == ONWARD:
                 found.heard[self.headers["webhook-id"]] += 1
                 found.told()
+                self.say(200, {})
+                return
+            if self.path == HOOKS:
+                found.hooks[self.headers["webhook-id"]] += 1
                 self.say(200, {})
                 return
             status, body, fault = found.answer(self.command, self.path, json.loads(raw or b"{}"))

@@ -20,9 +20,18 @@ from time import monotonic
 from typing import Final
 
 import pytest
+from sqlalchemy import select
 
+from gateway import store_webhooks
+from gateway.pals import DEFAULT_ACCOUNT
+from gateway.store_webhooks import deliveries
+from gateway.telling import SHARE
+from gateway.webhooks import event_of
+from scheduler.clock import utc_now
+from scheduler.journal import journal
+from tests.process.outside import HOOKS
 from tests.process.victim import POINTS
-from tests.process.world import Place, World, world
+from tests.process.world import Place, World, wait_for, world
 
 ROUNDS: Final = int(os.environ.get("KILLS", "3"))
 AT_ONCE: Final = 3  # worlds
@@ -39,11 +48,26 @@ class Round:
     kills: int = 0
 
     def run(self) -> None:
+        webhook = store_webhooks.fresh_webhook(DEFAULT_ACCOUNT, self.world.platform.url + HOOKS, (), utc_now())
+        with self.world.engine.begin() as connection:
+            store_webhooks.add(connection, webhook)
         self.place.start()
         for name in POINTS:
             self.kill(name, partial(self.place.kill_at.write_text, name))
         self.kill("platform: before its answer", lambda: self.dying("platform"))
         self.kill("relay: before its 250", lambda: self.dying("relay"))
+        self.is_told()
+
+    def is_told(self) -> None:
+        """What happened was told, each thing by one message; twice only where it died before it knew."""
+        wait_for(self.world.is_told, "what happened is told")
+        with self.world.engine.connect() as connection:
+            kinds = connection.execute(select(journal.c.kind)).scalars().all()
+            sent = connection.execute(select(deliveries.c.id).where(deliveries.c.state == "sent")).scalars().all()
+        heard = self.world.platform.hooks
+        assert sorted(heard) == sorted(sent)
+        assert len(sent) == len([kind for kind in kinds if event_of(kind) is not None])
+        assert sum(times - 1 for times in heard.values()) <= SHARE * self.kills
 
     def dying(self, whom: str) -> None:
         """The gateway dies while another waits to answer it."""

@@ -28,7 +28,7 @@ import scheduler.database
 import scheduler.platform
 import scheduler.retry
 import scheduler.store
-from gateway import forwarding, outbox, outward, smtp, store, store_calls
+from gateway import forwarding, outbox, outward, smtp, store, store_calls, store_webhooks, telling, webhooks
 from gateway.admission import Admission
 from gateway.app import serve
 from gateway.config import load
@@ -42,6 +42,7 @@ POINTS: Final = (
     "reply: claimed", "reply: before the relay is asked", "reply: taken by the relay", "reply: written",
     "callback: received", "callback: noted", "callback: before the commit", "callback: committed",
     "onward: claimed", "onward: taken", "onward: written",
+    "webhooks: before the commit", "webhooks: committed", "webhook: claimed", "webhook: taken", "webhook: written",
 )  # fmt: skip
 
 _stage = local()
@@ -116,12 +117,15 @@ def place_points() -> None:
     around(store_calls, "note", before="callback: received", after="callback: noted", stage="callback")
     around(forwarding.Forwarding, "carry_out", before="onward: claimed", after="onward: written")
     around(forwarding, "post", after="onward: taken")
+    around(store_webhooks, "_messages", stage="webhooks")
+    around(telling.Telling, "carry_out", before="webhook: claimed", after="webhook: written")
+    around(telling, "post", after="webhook: taken")
 
 
 def hurry() -> None:
     """Seconds in place of minutes, in the same proportions: a lease is longer than two time-outs."""
     lease = timedelta(seconds=float(os.environ.get("KILL_LEASE", "1.5")))
-    dispatch.LEASE = outbox.LEASE = forwarding.LEASE = lease  # type: ignore[misc]
+    dispatch.LEASE = outbox.LEASE = forwarding.LEASE = telling.LEASE = lease  # type: ignore[misc]
     patience = lease.total_seconds() * 0.4
     scheduler.platform.TIMEOUT = outward.TIMEOUT = httpx.Timeout(patience)  # type: ignore[misc]
     scheduler.platform.WHOLE = patience  # type: ignore[misc]
@@ -129,6 +133,7 @@ def hurry() -> None:
     scheduler.retry.FIRST_WAIT = timedelta(seconds=0.2)
     scheduler.retry.LONGEST_WAIT = timedelta(seconds=1)
     outbox.FIRST_WAIT = forwarding.FIRST_WAIT = timedelta(seconds=0.2)  # type: ignore[misc]
+    webhooks.WAITS = (timedelta(seconds=0.2),) * len(webhooks.WAITS)  # type: ignore[misc,assignment]
     outbox.LONGEST_WAIT = forwarding.LONGEST_WAIT = timedelta(seconds=1)  # type: ignore[misc]
 
 

@@ -326,6 +326,11 @@ class World:
         onward = self.scalar("SELECT count(*) FROM callbacks WHERE state = 'queued'")
         return wanted <= joined and not busy and not waiting and not onward
 
+    def is_told(self) -> bool:
+        """Whether all that happened was told to whoever asked for it."""
+        untold = self.scalar("SELECT count(*) FROM journal WHERE wake_at IS NOT NULL")
+        return not untold and not self.scalar("SELECT count(*) FROM deliveries WHERE state = 'queued'")
+
     def settle(self, seconds: float = PATIENCE) -> None:
         """Wait until nothing is under way."""
         until = time.monotonic() + seconds
