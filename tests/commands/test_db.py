@@ -337,6 +337,7 @@ def test_upgrade_and_check(store_url: str) -> None:
             "joins ahead of a PAL that is gone",
             "joins ahead without their event",
             "joins waiting",
+            "what happened waiting",
         ]
         assert "→ pal-gateway joins cancel ID" in wrong[0]
         assert "1, 1 of them overdue" in wrong[2]

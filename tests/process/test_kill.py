@@ -1,4 +1,5 @@
-"""kill -9 between each two steps: from DATA to 250, from claim to POST to record, from the relay's 250 to record.
+"""kill -9 between each two steps: from DATA to 250, from claim to POST to record, from the relay's 250 to record, from
+what happened to the message about it.
 
 Rules of this file:
 - Each kill is a real SIGKILL of the gateway's process; it is started again, and the books are compared.
