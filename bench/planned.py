@@ -237,10 +237,10 @@ def filled(number: int, tables: tuple[str, ...] = TABLES) -> Path:
     return file
 
 
-def copied(number: int, folder: Path) -> str:
+def copied(number: int, folder: Path, tables: tuple[str, ...] = TABLES) -> str:
     """The URL of a SQLite store with so many joins, in a folder, to do with as one likes."""
     file = folder / f"{number}.db"
-    shutil.copyfile(filled(number), file)
+    shutil.copyfile(filled(number, tables), file)
     return f"sqlite:///{file}"
 
 

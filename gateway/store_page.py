@@ -14,19 +14,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, literal_column, or_, select
 
 from gateway.store import InviteRow, Mark, invites, is_aside, mails, outbox, pals
 from gateway.store_calls import callbacks
 from gateway.store_webhooks import deliveries
-from scheduler.joins import SENT, SETTLED, Join, JoinState
+from scheduler.joins import SETTLED, Join, JoinState
 from scheduler.leases import is_kept
 from scheduler.store import events, find_rows, joins
 
 PAST: Final = timedelta(hours=24)  # how long the timeline looks back
 AHEAD: Final = timedelta(days=8)  # and ahead
+AGAIN: Final = timedelta(minutes=2)  # what is tried again waits no longer
+MOMENT: Final = timedelta(hours=1)  # how long after its start a join may still be one that is to come
+FEW_PALS: Final = 100
 LATELY: Final = timedelta(hours=24)  # what "lately" is on the page of health
-_GOING: Final = sorted(SENT | {JoinState.LEAVING})
+# Literals, for SQLite knows of a parameter nothing when it looks for an index of those rows only.
+_is_in_a_call: Final = joins.c.state.in_(
+    [literal_column(f"'{one.value}'") for one in (JoinState.CLAIMED, JoinState.STARTED, JoinState.JOINED)]
+)
 _OVER: Final = sorted(SETTLED | {JoinState.CANCELLED})
 
 
@@ -44,24 +50,37 @@ def _is_of(column: Any, account: str, pal_id: str | None) -> ColumnElement[bool]
     return owned if pal_id is None else owned & (column == pal_id)
 
 
+def _is_mine(connection: Connection, column: Any, account: str, pal_id: str | None) -> ColumnElement[bool]:
+    """Whether a row is of an account's PALs. Of few PALs the rows are looked for PAL by PAL, so that an account with
+    little does not walk past all that others have; of many, the next row is soon one of theirs."""
+    if pal_id is not None:
+        return _is_of(column, account, pal_id)
+    few = connection.execute(select(pals.c.id).where(pals.c.account == account).limit(FEW_PALS + 1)).scalars().all()
+    return column.in_(few) if len(few) <= FEW_PALS else _is_of(column, account, None)
+
+
 def around(connection: Connection, account: str, pal_id: str | None, now: datetime, limit: int) -> Around:
     """The joins of an account's PALs, or of one, at an instant (UTC)."""
-    mine = select(joins).where(_is_of(joins.c.pal_id, account, pal_id))
-    of_account = select(pals.c.id).where(pals.c.account == account)
-    sitting = select(joins).where(joins.c.state.in_(_GOING), joins.c.pal_id.in_(of_account))
-    if pal_id is not None:
-        sitting = sitting.where(joins.c.pal_id == pal_id)
-    overdue = mine.where(joins.c.state == JoinState.PLANNED, joins.c.wake_at.is_not(None))
-    overdue = overdue.where(joins.c.at <= now, joins.c.starts > now - PAST, joins.c.starts <= now + AHEAD)
-    coming = mine.where(joins.c.starts > now - PAST, joins.c.starts < now + AHEAD)
+    mine = select(joins).where(_is_mine(connection, joins.c.pal_id, account, pal_id))
+    sitting = mine.where(_is_in_a_call)
+    leaving = mine.where(joins.c.state == JoinState.LEAVING, joins.c.wake_at <= now + AGAIN)
+    # What is due, and what is tried again in a moment, by when it waits for; not by its start, before which all lies.
+    overdue = mine.where(joins.c.wake_at.is_not(None), joins.c.wake_at <= now + AGAIN, joins.c.at <= now)
+    overdue = overdue.where(joins.c.state == JoinState.PLANNED, joins.c.starts > now - PAST)
+    coming = mine.where(joins.c.starts > now - MOMENT, joins.c.starts < now + AHEAD)
     coming = coming.where(joins.c.state == JoinState.PLANNED, joins.c.at > now)
-    past = mine.where(joins.c.starts > now - PAST, joins.c.starts <= now + PAST, joins.c.state.in_(_OVER))
-    going = find_rows(connection, sitting.order_by(joins.c.starts, joins.c.id).limit(limit))
-    late = find_rows(connection, overdue.order_by(joins.c.starts, joins.c.id).limit(limit))
+    # Only what is at rest is in this index, so what is planned for the next day is not walked past.
+    past = mine.where(is_kept(joins), joins.c.until > now - PAST, joins.c.until <= now + PAST)
+    past = past.where(joins.c.state.in_(_OVER))
+    # In the order of their index: by their starts, SQLite would rather walk all that was ever planned.
+    going = find_rows(connection, sitting.order_by(joins.c.pal_id, joins.c.url).limit(4 * limit))
+    going += find_rows(connection, leaving.order_by(joins.c.wake_at, joins.c.id).limit(limit))
+    late = find_rows(connection, overdue.order_by(joins.c.wake_at, joins.c.id).limit(limit))
+    over = find_rows(connection, past.order_by(joins.c.until.desc(), joins.c.id).limit(limit))
     return Around(
         sorted([*going, *late], key=lambda join: (join.starts, join.id))[:limit],
         find_rows(connection, coming.order_by(joins.c.starts, joins.c.id).limit(limit)),
-        find_rows(connection, past.order_by(joins.c.starts.desc(), joins.c.id).limit(limit)),
+        sorted(over, key=lambda join: join.starts, reverse=True),
     )
 
 
@@ -88,7 +107,7 @@ def recent_invites(
     connection: Connection, wanted: Wanted, after: Mark | None, limit: int
 ) -> tuple[list[InviteRow], Mark | None]:
     """The newest invitations, and where the next ones begin (None: that were all)."""
-    query = select(invites).where(_is_of(invites.c.pal_id, wanted.account, wanted.pal_id))
+    query = select(invites).where(_is_mine(connection, invites.c.pal_id, wanted.account, wanted.pal_id))
     if wanted.verdict is not None:
         query = query.where(invites.c.verdict == wanted.verdict)
     for word in wanted.words.split()[:5]:
@@ -121,7 +140,9 @@ def titles(connection: Connection, named: Collection[tuple[str, str]]) -> dict[t
     if not named:
         return {}
     query = select(events.c.pal_id, events.c.uid, _title().label("title"))
-    rows = connection.execute(query.where(tuple_(events.c.pal_id, events.c.uid).in_(sorted(named))))
+    # Not a list of pairs: SQLite would hold each event of the store against it.
+    of = [(events.c.pal_id == pal_id) & (events.c.uid == uid) for pal_id, uid in sorted(named)]
+    rows = connection.execute(query.where(or_(*of)))
     return {(row.pal_id, row.uid): row.title for row in rows if row.title}
 
 
@@ -166,6 +187,7 @@ class Queue:
 
 
 MOST: Final = 10_000
+MOST_LETTERS: Final = 1000
 
 
 def queues(connection: Connection, now: datetime) -> list[Queue]:
@@ -204,17 +226,21 @@ class Lately:
 
 
 def letters_lately(connection: Connection, now: datetime) -> Lately:
-    """What became of the answers that were made in the last day, and of those that wait; at most MOST of each."""
+    """What became of the answers that were made in the last day, and of those that wait; at most MOST_LETTERS of each,
+    for a row of them is read past the letter itself."""
     made = select(outbox.c.state, outbox.c.settled_at, outbox.c.created_at, outbox.c.error)
-    at_rest = made.where(is_kept(outbox), outbox.c.created_at > now - LATELY)
-    waiting = made.where(outbox.c.wake_at.is_not(None)).order_by(outbox.c.wake_at).limit(MOST)
-    rows = [
-        *connection.execute(at_rest.order_by(outbox.c.created_at.desc()).limit(MOST)),
-        *connection.execute(waiting),
-    ]
-    took = max((row.settled_at for row in rows if row.state == "sent" and row.settled_at), default=None)
-    said = [(row.settled_at or row.created_at, str(row.error)) for row in rows if row.error]
-    return Lately(dict(Counter(row.state for row in rows)), took, max(said, default=None))
+    at_rest = made.where(is_kept(outbox), outbox.c.created_at > now - LATELY).order_by(outbox.c.created_at.desc())
+    waiting = made.where(outbox.c.wake_at.is_not(None)).order_by(outbox.c.wake_at)
+    letters, took, said = Counter[str](), list[datetime](), list[tuple[datetime, str]]()
+    for some in (at_rest.limit(MOST_LETTERS).subquery(), waiting.limit(MOST_LETTERS).subquery()):
+        by_state = select(some.c.state, func.count().label("number"), func.max(some.c.settled_at).label("last"))
+        for row in connection.execute(by_state.group_by(some.c.state)):
+            letters[row.state] += row.number
+            took += [row.last] if row.state == "sent" and row.last else []
+        troubled = select(some).where(some.c.error.is_not(None), some.c.error != "")
+        for row in connection.execute(troubled.order_by(some.c.created_at.desc()).limit(1)):
+            said.append((row.settled_at or row.created_at, str(row.error)))
+    return Lately(dict(letters), max(took, default=None), max(said, default=None))
 
 
 def joins_lately(connection: Connection, now: datetime) -> dict[str, int]:
@@ -225,8 +251,8 @@ def joins_lately(connection: Connection, now: datetime) -> dict[str, int]:
 
 def last_refusal(connection: Connection, now: datetime) -> Join | None:
     """The join that failed last, of those that began in the last day."""
-    query = select(joins).where(joins.c.starts > now - LATELY, joins.c.starts <= now + AHEAD)
-    query = query.where(joins.c.state == JoinState.FAILED).order_by(joins.c.starts.desc()).limit(1)
+    query = select(joins).where(is_kept(joins), joins.c.until > now - LATELY, joins.c.until <= now + AHEAD)
+    query = query.where(joins.c.state == JoinState.FAILED).order_by(joins.c.until.desc()).limit(1)
     return next(iter(find_rows(connection, query)), None)
 
 

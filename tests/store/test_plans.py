@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, func, select, text
 
 import scheduler.store
-from gateway import store, store_calls, store_figures, store_outbox, store_retention, store_webhooks
+from gateway import store, store_calls, store_figures, store_outbox, store_page, store_retention, store_webhooks
 from gateway.pals import Pal
 from gateway.quotas import Inviter, Quotas
 from gateway.store_quotas import load_of
@@ -96,6 +96,31 @@ QUESTIONS: dict[str, Callable[[Connection], object]] = {
     "the history of joins": lambda it: journal.history_of(it, ["j1", "j2"]),
     "how late joins were": lambda it: journal.lateness(it, BEFORE),
     "the journal to forget": lambda it: store_retention.forget_history(it, BEFORE),
+    "joins around now": lambda it: store_page.around(it, "account", None, NOW, 50),
+    "joins of a PAL around now": lambda it: store_page.around(it, "account", "p1", NOW, 50),
+    "a week": lambda it: store_page.between(it, "account", "p1", NOW, NOW + timedelta(days=7), 500),
+    "the newest invitations": lambda it: store_page.recent_invites(it, store_page.Wanted("account"), None, 50),
+    "older invitations": lambda it: store_page.recent_invites(it, store_page.Wanted("account"), (NOW, "m1"), 50),
+    "invitations of a PAL": lambda it: store_page.recent_invites(it, store_page.Wanted("account", "p1"), None, 50),
+    "invitations with a verdict and words": lambda it: store_page.recent_invites(
+        it, store_page.Wanted("account", None, "declined", "alex board"), None, 50
+    ),
+    "titles": lambda it: store_page.titles(it, {("p1", "uid"), ("p2", "uid")}),
+    "one invitation": lambda it: store_page.one_invite(it, "account", "m1-0"),
+    "the joins of a story": lambda it: store_page.joins_of_event(it, "p1", "uid", NOW, 20),
+    "the mails of a story": lambda it: store_page.other_invites(it, "p1", "uid", 20),
+    "the answers of a story": lambda it: store_outbox.answers_to(it, ["m1-0"]),
+    "answers as they were sent": lambda it: store_page.letters_raw(it, ["r1", "r2"]),
+    "what was called back about joins": lambda it: store_calls.heard_of(it, ["j1", "j2"]),
+    "whether a join is an account's": lambda it: store.owns_join(it, "account", "j1"),
+    "the PALs that can be chosen from": lambda it: store.account_pals_by_address(it, "account", 500),
+    "the PALs of an account": lambda it: store.account_pals(it, "account", None, 50),
+    "what waits": lambda it: store_page.queues(it, NOW),
+    "what is planned for the hour": lambda it: store_page.planned_until(it, NOW, NOW + timedelta(hours=1)),
+    "what became of answers": lambda it: store_page.letters_lately(it, NOW),
+    "what became of joins": lambda it: store_page.joins_lately(it, NOW),
+    "the last refusal": lambda it: store_page.last_refusal(it, NOW),
+    "what is kept aside": lambda it: store_page.newest_aside(it, 20),
     "time-zone data that is the same": lambda it: store.follow_zone_data(it, "2026a", NOW),
     "figures of what waits": lambda it: store_figures.waiting(it, NOW),
     "figures of quarantine": lambda it: store_figures.quarantined(it),
