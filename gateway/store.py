@@ -426,12 +426,6 @@ def account_pals(connection: Connection, account: str, after: Mark | None, limit
     return Page(tuple(_pal_row(row) for row in page.rows), page.total, page.next)
 
 
-def account_pals_by_address(connection: Connection, account: str, limit: int) -> list[PalRow]:
-    """The PALs of an account that can be invited, by address."""
-    query = select(pals).where(pals.c.account == account, pals.c.address.is_not(None)).order_by(pals.c.address)
-    return [_pal_row(row) for row in connection.execute(query.limit(limit))]
-
-
 def account_joins(
     connection: Connection, account: str, pal_id: str | None, states: Sequence[str], after: Mark | None, limit: int
 ) -> Page[Join]:

@@ -135,6 +135,29 @@ def _title() -> ColumnElement[str]:
     return title
 
 
+@dataclass(frozen=True)
+class PalName:
+    """A PAL, by its address ('': it has none) and its name."""
+
+    id: str
+    address: str
+    name: str
+
+
+def newest_pals(connection: Connection, account: str, limit: int) -> list[PalName]:
+    """The newest PALs of an account that can be invited, by address."""
+    query = select(pals.c.id, pals.c.address, pals.c.name)
+    query = query.where(pals.c.account == account, pals.c.address.is_not(None))
+    newest = connection.execute(query.order_by(pals.c.created_at.desc(), pals.c.id).limit(limit))
+    return sorted((PalName(*row) for row in newest), key=lambda pal: pal.address)
+
+
+def called(connection: Connection, pal_ids: Collection[str]) -> dict[str, str]:
+    """What some PALs are called, by their ids: the address, or the name of one that has none."""
+    query = select(pals.c.id, pals.c.address, pals.c.name).where(pals.c.id.in_(sorted(pal_ids)))
+    return {row.id: row.address or row.name for row in connection.execute(query)} if pal_ids else {}
+
+
 def titles(connection: Connection, named: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """The titles of events, by PAL and UID."""
     if not named:

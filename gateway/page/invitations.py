@@ -78,7 +78,7 @@ class InvitationPages:
         with self._lookups.connect() as connection:
             found, following = store_page.recent_invites(connection, wanted, after, MOST)
             named = store_page.titles(connection, {(one.pal_id, one.uid) for one in found if one.uid})
-            names = {one.id: one.address or one.name for one in pals_of(connection, visitor)}
+            names = store_page.called(connection, {one.pal_id for one in found})
         rows = [_row(one, named, names) for one in found]
         further = _address("/invitations", {**asked, "cursor": cursor_of(following)}) if following else ""
         return frame.live(request, "_invitations.html", visitor, rows=rows, further=further, asked=asked)
@@ -136,12 +136,14 @@ def _row(invite: InviteRow, named: dict[tuple[str, str], str], names: dict[str, 
 
 def _told(connection: Connection, invite: InviteRow, visitor: Visitor, now: datetime) -> dict[str, Any]:
     """All that is known of one invitation."""
-    uid, pals = invite.uid or "", pals_of(connection, visitor)
+    uid = invite.uid or ""
     joins, total = store_page.joins_of_event(connection, invite.pal_id, uid, now, MOST_JOINS) if uid else ([], 0)
     ids = [join.id for join in joins]
     answers = answers_to(connection, [invite.id]).get(invite.id, [])
     raw = store_page.letters_raw(connection, [one.id for one in answers])
-    row = _row(invite, store_page.titles(connection, {(invite.pal_id, uid)}), {p.id: p.address or p.name for p in pals})
+    row = _row(
+        invite, store_page.titles(connection, {(invite.pal_id, uid)}), store_page.called(connection, {invite.pal_id})
+    )
     pal = store.pal_with_id(connection, invite.pal_id)
     others = store_page.other_invites(connection, invite.pal_id, uid, MOST_MAILS) if uid else []
     return {
@@ -149,7 +151,7 @@ def _told(connection: Connection, invite: InviteRow, visitor: Visitor, now: date
         "mail": store_page.mail_head(connection, invite.mail_id),
         "vouched": views.vouched(invite.authentication),
         "has_allowlist": bool(pal and pal.allowlist),
-        "joins": shown_joins(connection, joins, now, pals),
+        "joins": shown_joins(connection, joins, now),
         "total": total,
         "history": scheduler.journal.history_of(connection, ids),
         "heard": store_calls.heard_of(connection, ids),

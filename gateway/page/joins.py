@@ -18,13 +18,13 @@ from gateway.api.faults import Refused
 from gateway.api.house import House
 from gateway.page import frame, views
 from gateway.page.session import Form, Visiting, Visitor
-from gateway.pals import Pal
+from gateway.store_page import PalName
 from scheduler.clock import utc_now
 from scheduler.joins import Join
 
 MOST: Final = 50  # joins in each part of the timeline
 MOST_IN_A_WEEK: Final = 500
-MOST_PALS: Final = 500  # that can be chosen from
+MOST_PALS: Final = 200  # that can be chosen from
 
 NO_JOIN: Final = "There is no such join."
 
@@ -57,11 +57,11 @@ class JoinPages:
             pals = pals_of(connection, visitor)
         return frame.part(request, self._timeline(request, visitor, pal, pals), _live_address(pal))
 
-    def _timeline(self, request: Request, visitor: Visitor, pal: str, pals: list[Pal]) -> frame.Live:
+    def _timeline(self, request: Request, visitor: Visitor, pal: str, pals: list[PalName]) -> frame.Live:
         now = utc_now()
         with self._lookups.connect() as connection:
             found = store_page.around(connection, visitor.key.account, pal or None, now, MOST)
-            shown = [shown_joins(connection, some, now, pals) for some in (found.going, found.coming, found.past)]
+            shown = [shown_joins(connection, some, now) for some in (found.going, found.coming, found.past)]
         parts = zip(("Now", "Next", "In the last day"), shown, strict=True)
         return frame.live(request, "_today.html", visitor, parts=list(parts), pal=pal, has_pals=bool(pals), most=MOST)
 
@@ -75,7 +75,7 @@ class JoinPages:
             pals = pals_of(connection, visitor)
             pal = pal or (pals[0].id if pals else "")
             found = store_page.between(connection, visitor.key.account, pal, since, before, MOST_IN_A_WEEK)
-            shown = shown_joins(connection, found, now, pals)
+            shown = shown_joins(connection, found, now)
         days = views.week(first, shown, visitor.zone, now)
         values: dict[str, Any] = {"before": first - timedelta(days=7), "after": first + timedelta(days=7), "days": days}
         return frame.page(request, "week.html", visitor, pals=pals, pal=pal, first=first, **values)
@@ -91,7 +91,7 @@ class JoinPages:
             if invite is not None:
                 return RedirectResponse(f"/invitations/{invite.id}", 303, headers=frame.HEADERS)
             values: dict[str, Any] = {
-                "joins": shown_joins(connection, [join], utc_now(), pals_of(connection, visitor)),
+                "joins": shown_joins(connection, [join], utc_now()),
                 "history": scheduler.journal.history_of(connection, [join_id]),
                 "heard": store_calls.heard_of(connection, [join_id]),
             }
@@ -116,21 +116,18 @@ class JoinPages:
         return frame.after_post(request, back_to(fields))
 
 
-def pals_of(connection: Connection, visitor: Visitor) -> list[Pal]:
-    """The PALs of a visitor that can be chosen from, by address."""
-    rows = store.account_pals_by_address(connection, visitor.key.account, MOST_PALS)
-    return [row.pal for row in rows]
+def pals_of(connection: Connection, visitor: Visitor) -> list[PalName]:
+    """The PALs of a visitor that can be chosen from: the newest, by address."""
+    return store_page.newest_pals(connection, visitor.key.account, MOST_PALS)
 
 
-def shown_joins(
-    connection: Connection, joins: Iterable[Join], now: datetime, pals: Iterable[Pal]
-) -> list[views.JoinView]:
+def shown_joins(connection: Connection, joins: Iterable[Join], now: datetime) -> list[views.JoinView]:
     """Joins as they are shown."""
     joins = list(joins)
     begun = [join.id for join in joins if join.attempt]  # the others have no history that is shown
     history = scheduler.journal.history_of(connection, begun)
     late = {one.join_id or "": one.data["late"] for some in history.values() for one in some if "late" in one.data}
-    return views.join_views(joins, {one.id: one.address or one.name for one in pals}, late, now)
+    return views.join_views(joins, store_page.called(connection, {join.pal_id for join in joins}), late, now)
 
 
 def back_to(fields: dict[str, str]) -> str:
