@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BESIDE := tests/process tests/commands tests/store
 
-.PHONY: setup run demo test check chaos contract samples fuzz bench lock clean
+.PHONY: setup run demo test check chaos contract samples screenshots fuzz bench lock clean
 MINUTES ?= 5
 SEED ?= $(shell date +%s)
 .DELETE_ON_ERROR:
@@ -45,6 +45,9 @@ contract: setup  ## the HTTP API against what OpenAPI tells of it, for some minu
 
 samples: setup  ## play samples/ again and show what differs from the .expect files
 	@$(BIN)/python -m tests.samples
+
+screenshots: setup  ## the pictures of the page in docs/screenshots, anew (needs Chromium)
+	@$(BIN)/python -m tests.browser.screenshots
 
 fuzz: setup  ## look for mails that break the desk, for MINUTES; what it finds is kept in var/fuzz
 	@$(BIN)/python -m tests.fuzz --seconds $$(($(MINUTES) * 60)) --seed $(SEED)

@@ -44,7 +44,7 @@ def fill(served: Running) -> Day:
     (story,) = [one for one in _invites(api, ada["pal_id"]) if one["sender"] == PRIYA]
     paths = {
         "today": "/",
-        "week": f"/week?pal={ada['pal_id']}",
+        "week": f"/week?pal={ada['pal_id']}&of={(utc_now() + timedelta(days=3)).date()}",
         "invitations": "/invitations",
         "story": f"/invitations/{story['invite_id']}",
         "pals": "/pals",
