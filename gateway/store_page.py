@@ -21,11 +21,11 @@ from gateway.store_calls import callbacks
 from gateway.store_webhooks import deliveries
 from scheduler.joins import SETTLED, Join, JoinState
 from scheduler.leases import is_kept
-from scheduler.store import events, find_rows, joins
+from scheduler.store import events, find_rows, has_been_tried, joins, waits_again
 
 PAST: Final = timedelta(hours=24)  # how long the timeline looks back
 AHEAD: Final = timedelta(days=8)  # and ahead
-AGAIN: Final = timedelta(minutes=2)  # what is tried again waits no longer
+AGAIN: Final = timedelta(minutes=2)  # who leaves a call tries so long at most until the next try
 MOMENT: Final = timedelta(hours=1)  # how long after its start a join may still be one that is to come
 FEW_PALS: Final = 100
 LATELY: Final = timedelta(hours=24)  # what "lately" is on the page of health
@@ -64,9 +64,10 @@ def around(connection: Connection, account: str, pal_id: str | None, now: dateti
     mine = select(joins).where(_is_mine(connection, joins.c.pal_id, account, pal_id))
     sitting = mine.where(_is_in_a_call)
     leaving = mine.where(joins.c.state == JoinState.LEAVING, joins.c.wake_at <= now + AGAIN)
-    # What is due, and what is tried again in a moment, by when it waits for; not by its start, before which all lies.
-    overdue = mine.where(joins.c.wake_at.is_not(None), joins.c.wake_at <= now + AGAIN, joins.c.at <= now)
-    overdue = overdue.where(joins.c.state == JoinState.PLANNED, joins.c.starts > now - PAST)
+    # What is due, and what is tried again, by when it waits for; not by its start, before which all lies.
+    waiting = mine.where(joins.c.state == JoinState.PLANNED, joins.c.at <= now, joins.c.starts > now - PAST)
+    overdue = waiting.where(joins.c.wake_at.is_not(None), joins.c.wake_at <= now, ~has_been_tried)
+    again = waiting.where(waits_again, joins.c.wake_at <= now + AHEAD)
     coming = mine.where(joins.c.starts > now - MOMENT, joins.c.starts < now + AHEAD)
     coming = coming.where(joins.c.state == JoinState.PLANNED, joins.c.at > now)
     # Only what is at rest is in this index, so what is planned for the next day is not walked past.
@@ -76,6 +77,7 @@ def around(connection: Connection, account: str, pal_id: str | None, now: dateti
     going = find_rows(connection, sitting.order_by(joins.c.pal_id, joins.c.url).limit(4 * limit))
     going += find_rows(connection, leaving.order_by(joins.c.wake_at, joins.c.id).limit(limit))
     late = find_rows(connection, overdue.order_by(joins.c.wake_at, joins.c.id).limit(limit))
+    late += find_rows(connection, again.order_by(joins.c.wake_at, joins.c.id).limit(limit))
     over = find_rows(connection, past.order_by(joins.c.until.desc(), joins.c.id).limit(limit))
     return Around(
         sorted([*going, *late], key=lambda join: (join.starts, join.id))[:limit],

@@ -107,9 +107,9 @@ _has_call = joins.c.conversation_id.is_not(None)
 Index("joins_conversation", joins.c.conversation_id, sqlite_where=_has_call, postgresql_where=_has_call)
 # What was tried and waits: a few rows, which would have to be looked for among all that are planned. A literal, for
 # SQLite knows of a parameter nothing when it looks for an index.
-_tried = joins.c.attempt > literal_column("0")
-_waits_again = joins.c.wake_at.is_not(None) & _tried
-Index("joins_tried", joins.c.wake_at, sqlite_where=_waits_again, postgresql_where=_waits_again)
+has_been_tried = joins.c.attempt > literal_column("0")
+waits_again = joins.c.wake_at.is_not(None) & has_been_tried
+Index("joins_tried", joins.c.wake_at, sqlite_where=waits_again, postgresql_where=waits_again)
 _is_broken = joins.c.broken_at.is_not(None)
 Index("joins_broken", joins.c.broken_at, sqlite_where=_is_broken, postgresql_where=_is_broken)
 
@@ -308,13 +308,13 @@ def _taken(connection: Connection, taking: ReturningUpdate[Any], values: dict[st
 @lru_cache(maxsize=4)
 def _claiming(is_tried: bool, hold_back: bool) -> ReturningUpdate[Any]:
     """The statement that claims joins that were tried before, or were not; with `_lane_values` where some wait."""
-    those = _tried if is_tried else joins.c.attempt == 0
+    those = has_been_tried if is_tried else joins.c.attempt == 0
     return taking(joins, list(joins.c), those & _in_open_lanes() if hold_back else those, state=_CLAIMED)
 
 
 @lru_cache(maxsize=1)
 def _probing() -> ReturningUpdate[Any]:
-    those = (_kind() == bindparam("lane_kind", type_=String)) & _tried
+    those = (_kind() == bindparam("lane_kind", type_=String)) & has_been_tried
     return taking(joins, list(joins.c), those, state=_CLAIMED)
 
 
@@ -345,7 +345,7 @@ def _lane_values(lanes: Lanes, now: datetime) -> dict[str, Any]:
 
 _ENDED_LEASES: Final = (
     select(joins.c.id, joins.c.state)
-    .where(joins.c.wake_at <= bindparam("lease_now", type_=UtcDateTime), _tried)
+    .where(joins.c.wake_at <= bindparam("lease_now", type_=UtcDateTime), has_been_tried)
     .order_by(joins.c.wake_at)
     .limit(bindparam("lease_limit", type_=Integer))
 )
@@ -641,7 +641,7 @@ def next_wake(connection: Connection, now: datetime, lanes: Lanes) -> datetime |
         connection.execute(select(func.min(events.c.refill_at))).scalar(),
     ]
     for kind, seconds in lanes.pauses:
-        waits_until = leases.next_wake(connection, joins, soon & _tried & (_kind() == kind), values)
+        waits_until = leases.next_wake(connection, joins, soon & has_been_tried & (_kind() == kind), values)
         earliest.append(max(waits_until, now + timedelta(seconds=seconds)) if waits_until is not None else None)
     return min((one for one in earliest if one is not None), default=None)
 
