@@ -10,11 +10,13 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import httpx
+from sqlalchemy import Connection, bindparam, select, update
 
 from bench.figure import Row, percentile
 from bench.planned import MAIL_TABLES, TABLES, Names, copied
@@ -28,8 +30,9 @@ from tests.process.processes import serving
 
 GOAL = 1.5
 MANY, FEW = 100_000, 1000
-TURNS = 40
+TURNS = 30
 WARM = 4
+SECOND = timedelta(seconds=1)
 OTHER = "lonely"  # an account that owns one PAL among all the others', with no invitation
 
 
@@ -89,6 +92,7 @@ def _side(stack: ExitStack, number: int) -> Side:
             store.add_key(connection, Key(fresh_id("k"), account, digest(secret), created_at=now))
         alone = Pal(pal_id("alone@invite.example.com"), "Alone", "alone@invite.example.com", "face", account=OTHER)
         store.add_pal(connection, alone, now)
+        _let_come_one_by_one(connection, now)
         pal = pal_id(Names(number // 20).address)
         (invite, *_) = store.find_invites(connection, pal_id=pal, verdict=None, confirmations=False, limit=1)
     engine.dispose()
@@ -104,6 +108,13 @@ def _side(stack: ExitStack, number: int) -> Side:
         "another's /invitations": "/invitations",
     }
     return Side(owner, lonely, pages)
+
+
+def _let_come_one_by_one(connection: Connection, now: datetime) -> None:
+    """Give each decision an instant of its own, ten seconds apart; the patterns were all decided at one."""
+    every = connection.execute(select(store.invites.c.id)).scalars().all()
+    changed = update(store.invites).where(store.invites.c.id == bindparam("one")).values(decided_at=bindparam("at"))
+    connection.execute(changed, [{"one": one, "at": now - 10 * place * SECOND} for place, one in enumerate(every)])
 
 
 def serving_http(stack: ExitStack, url: str, folder: Path) -> int:
