@@ -33,6 +33,7 @@ LATELY: Final = timedelta(hours=24)  # what "lately" is on the page of health
 _is_in_a_call: Final = joins.c.state.in_(
     [literal_column(f"'{one.value}'") for one in (JoinState.CLAIMED, JoinState.STARTED, JoinState.JOINED)]
 )
+_WANTED: Final = sorted(set(JoinState) - {JoinState.CANCELLED})
 _OVER: Final = sorted(SETTLED | {JoinState.CANCELLED})
 
 
@@ -90,7 +91,8 @@ def between(
     connection: Connection, account: str, pal_id: str, since: datetime, before: datetime, limit: int
 ) -> list[Join]:
     """The joins of a PAL that begin between two instants (UTC), the cancelled ones left out."""
-    query = select(joins).where(_is_of(joins.c.pal_id, account, pal_id), joins.c.state != JoinState.CANCELLED)
+    # By PAL and state, so that the week of all others is not walked past.
+    query = select(joins).where(_is_of(joins.c.pal_id, account, pal_id), joins.c.state.in_(_WANTED))
     query = query.where(joins.c.starts >= since, joins.c.starts < before)
     return find_rows(connection, query.order_by(joins.c.starts, joins.c.id).limit(limit))
 
@@ -150,7 +152,7 @@ def newest_pals(connection: Connection, account: str, limit: int) -> list[PalNam
     """The newest PALs of an account that can be invited, by address."""
     query = select(pals.c.id, pals.c.address, pals.c.name)
     query = query.where(pals.c.account == account, pals.c.address.is_not(None))
-    newest = connection.execute(query.order_by(pals.c.created_at.desc(), pals.c.id).limit(limit))
+    newest = connection.execute(query.order_by(pals.c.created_at.desc()).limit(limit))  # as its index has them
     return sorted((PalName(*row) for row in newest), key=lambda pal: pal.address)
 
 
