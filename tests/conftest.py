@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
+import structlog
 
 from tests.postgres import Missing, Postgres, running
 
@@ -45,3 +48,15 @@ def empty_store(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty store of each kind, by its URL."""
     return empty_store(request.param, request, tmp_path)
+
+
+@pytest.fixture
+def logs_as_they_were() -> Iterator[None]:
+    """What `gateway.logs.configure` changes is changed back."""
+    handlers, caught = list(logging.getLogger().handlers), warnings.showwarning
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+    logging.captureWarnings(capture=False)
+    warnings.showwarning = caught
+    logging.getLogger().handlers[:] = handlers

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import warnings
-from collections.abc import Iterator
 from contextlib import redirect_stderr
 from typing import Any
 
@@ -25,16 +23,7 @@ HOSTILE = (
 WRITTEN = "the body of a mail"
 
 
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    """What `configure` changes is changed back."""
-    handlers, caught = list(logging.getLogger().handlers), warnings.showwarning
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
-    logging.captureWarnings(capture=False)
-    warnings.showwarning = caught
-    logging.getLogger().handlers[:] = handlers
+pytestmark = pytest.mark.usefixtures("logs_as_they_were")
 
 
 def said(style: str, what: str = "event", **values: Any) -> str:

@@ -5,16 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import smtplib
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 
 from gateway.app import Gateway
 from gateway.config import Settings
@@ -29,16 +25,7 @@ WORDS = "You have been invited"
 Line = dict[str, Any]
 
 
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    """What `configure` changes is changed back."""
-    handlers, caught = list(logging.getLogger().handlers), warnings.showwarning
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
-    logging.captureWarnings(capture=False)
-    warnings.showwarning = caught
-    logging.getLogger().handlers[:] = handlers
+pytestmark = pytest.mark.usefixtures("logs_as_they_were")
 
 
 async def walked(settings: Settings, capsys: pytest.CaptureFixture[str]) -> list[Line]:
