@@ -38,8 +38,10 @@ def kept_away(join: Join, now: datetime) -> Join | str:
 
 def brought_forward(join: Join, now: datetime) -> Join | str:
     """The join as it is to be written when the PAL is to come at once, before its time, or why it is not."""
-    if join.state is not JoinState.PLANNED or join.attempt:
-        return f"{join.id} is {join.state.value}{' again' if join.attempt else ''}; only one that waits can come now."
+    if join.state is not JoinState.PLANNED:
+        return f"{join.id} is {join.state.value}; only one that is planned can come now."
+    if join.attempt and join.owner is not None:  # how long it waits is the platform's word
+        return f"{join.id} was tried already, and is tried again by itself."
     if join.until - STOP_BEFORE_END <= now:
         return f"The meeting of {join.id} is over (it goes on until {join.until:%Y-%m-%d %H:%M} UTC)."
     return replace(join, at=now, wake_at=now)
@@ -77,10 +79,9 @@ def tried_again(
 def _once_more(join: Join) -> Join:
     """As a further order where the first one came to a call, or was refused."""
     was_answered = join.conversation_id is not None or (join.reason or "").startswith(REFUSED)
-    entry = join.entry + 1 if was_answered else join.entry
-    return replace(
-        join, state=JoinState.PLANNED, reason=None, conversation_id=None, room={}, entry=entry, broken_at=None
-    )
+    # Nobody is in doubt about a further order: without an owner it keeps no other join from the room.
+    again = replace(join, owner=None, entry=join.entry + 1) if was_answered else join
+    return replace(again, state=JoinState.PLANNED, reason=None, conversation_id=None, room={}, broken_at=None)
 
 
 def _is_in_place_of(other: Join, join: Join) -> bool:

@@ -81,6 +81,7 @@ class Dispatcher(Worker[Join]):
         self._jitter = jitter
         self._fates = fates or Fates()
         self._sent_now: set[str] = set()  # joins whose order may be on its way, or is and has not been written down
+        self._waits_for: dict[str, str] = {}  # joins that gave way, and for which other one
         self._turned_away: dict[str, int] = {}  # joins whose last attempt was no call for certain, and which one it was
         self._lanes = Lanes()
         self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -156,7 +157,8 @@ class Dispatcher(Worker[Join]):
         if join.attempt > 1:
             found = await self._found(join)
         if not isinstance(found, Started):
-            await self._settle(join, JoinState.MISSED, reason="ended-before-we-could-join")
+            why = self._why_missed(join)
+            await self._settle(join, JoinState.MISSED, reason="ended-before-we-could-join", detail=why)
             return
         await self._settle(
             join,
@@ -165,6 +167,13 @@ class Dispatcher(Worker[Join]):
             room=found.room,
             wake_at=self._now(),
         )
+
+    def _why_missed(self, join: Join) -> str:
+        """For people: whether anybody tried."""
+        if join.attempt > 1:
+            return f"no try before the end ({join.until:%Y-%m-%d %H:%M:%S} UTC) came to a call"
+        due, now = f"{join.at:%Y-%m-%d %H:%M:%S} UTC", f"{self._now():%Y-%m-%d %H:%M:%S} UTC"
+        return f"due at {due}, taken at {now}: until then no scheduler was running, or the store was away"
 
     async def order(self, join: Join) -> Answer | Refused | str:
         """Carry out a join at once that somebody waits for: claimed by us, and committed. What the platform answers,
@@ -202,7 +211,7 @@ class Dispatcher(Worker[Join]):
             if other is None:
                 return await self._send(join, is_final=is_final, is_known=is_known)
             if other.conversation_id is None or (other.is_before and not await self._hand_over(other)):
-                return await self._give_way(join, max(self._now(), other.free_at), is_final=is_final)
+                return await self._give_way(join, other, is_final=is_final)
             if other.is_before:
                 return await self._send(join, is_final=is_final, is_known=is_known)
             look = self._next_look(join)
@@ -242,13 +251,20 @@ class Dispatcher(Worker[Join]):
         await asyncio.to_thread(self._observe, held, Seen(JoinState.ENDED, "next-meeting-in-the-room"))
         return True
 
-    async def _give_way(self, join: Join, since: datetime, *, is_final: bool) -> Refused | None:
-        """The PAL is being sent into this room, may be there, or is just leaving it: look again, after `since`."""
+    async def _give_way(self, join: Join, other: store.InRoom, *, is_final: bool) -> Refused | None:
+        """The PAL is being sent into this room, may be there, or is just leaving it: look again, once that is over. It
+        is said once for each that is waited for."""
+        since = max(self._now(), other.free_at)
         if is_final:
             await self._settle(join, JoinState.CANCELLED, reason="another-order")
             return Refused(409, None, "another order", {"message": "This PAL is being sent into that call already."})
         wait = GIVE_WAY * (1 + self._jitter()) if since <= self._now() else timedelta()
-        await self._settle(join, JoinState.PLANNED, wake_at=since + wait, owner=None)
+        is_news = self._waits_for.get(join.id) != other.join.id
+        if len(self._waits_for) >= REMEMBERED:  # it is said once more of some
+            self._waits_for.clear()
+        self._waits_for[join.id] = other.join.id
+        says = f"waits for {other.join.id}, by which this PAL is in this room, or may be"
+        await self._settle(join, JoinState.PLANNED, wake_at=since + wait, owner=None, detail=says, is_news=is_news)
         return None
 
     def _remember_turned_away(self, join: Join) -> None:
@@ -304,9 +320,9 @@ class Dispatcher(Worker[Join]):
             jitter=self._jitter(),
         )
         if isinstance(verdict, Again):
-            await self._settle(join, JoinState.PLANNED, wake_at=verdict.at, detail=answer.detail)
+            await self._settle(join, JoinState.PLANNED, wake_at=verdict.at, detail=_said(answer))
         else:
-            await self._settle(join, JoinState.FAILED, reason=verdict.reason, detail=answer.detail)
+            await self._settle(join, JoinState.FAILED, reason=verdict.reason, detail=_said(answer))
 
     async def _take_back(self, join: Join, answer: Refused) -> None:
         if answer.status is not None:
@@ -373,10 +389,12 @@ class Dispatcher(Worker[Join]):
         wake_at: datetime | None = None,
         detail: str = "",
         like: store.InRoom | None = None,
+        is_news: bool = True,
         **values: Any,
     ) -> None:
         """Write down what came of a join. `like`: it is in the call of another, and as far as that one is by now, since
-        the platform says it once; a call that this one is no longer in is looked at, at once."""
+        the platform says it once; a call that this one is no longer in is looked at, at once. `is_news`: or it was said
+        before."""
         now = self._now()
         broken_at = now if state in BROKEN and _was_promised(join) else None
 
@@ -385,15 +403,16 @@ class Dispatcher(Worker[Join]):
             if like is not None:
                 there = store.lock_join(connection, like.join.id)
                 into, at = (there.state, wake_at) if _sits(there, like) else (JoinState.STARTED, self._now())
-            return store.settle(
-                connection, held, now=now, state=into, wake_at=at, broken_at=broken_at, detail=detail, **values
-            )
+            told: dict[str, Any] = {"broken_at": broken_at, "detail": detail, "is_news": is_news}
+            return store.settle(connection, held, now=now, state=into, wake_at=at, **told, **values)
 
         ours = await self.written(join, write)
         again = state is JoinState.PLANNED
         waits = again or state is JoinState.LEAVING
         outcome = _outcome(state, ours=ours, is_shared=like is not None, gave_way="owner" in values)
         self._fates.settled(join, state if ours else join.state, outcome, values.get("reason"), now)
+        if ours and not is_news:
+            return
         say = log.warning if again or state in (JoinState.FAILED, JoinState.MISSED) else log.info
         more = {
             "reason": values.get("reason"),
@@ -408,6 +427,11 @@ class Dispatcher(Worker[Join]):
             late=round((now - join.at).total_seconds(), 2),
             **{key: value for key, value in more.items() if value},
         )
+
+
+def _said(answer: Refused) -> str:
+    """What a target answered, for people."""
+    return f"answered {answer.status}: {answer.detail}" if answer.status is not None else f"no answer: {answer.detail}"
 
 
 def _outcome(state: JoinState, *, ours: bool, is_shared: bool, gave_way: bool) -> str:

@@ -373,10 +373,12 @@ def settle(
     wake_at: datetime | None = None,
     broken_at: datetime | None = None,
     detail: str = "",
+    is_news: bool = True,
     **values: Any,
 ) -> bool:
     """Write what came of a claim at an instant (UTC); False when it is no longer ours (the lease ran out, another took
-    it). `broken_at`: now, if it comes to nothing and whoever counts on it is to be told; `detail`: for the journal.
+    it). `broken_at`: now, if it comes to nothing and whoever counts on it is to be told; `detail`: for the journal,
+    which is told what `is_news`.
 
     A row that was dropped while we were at it stays leaving, and is looked at again at once; one that the platform
     reported on before its answer was written down keeps what was reported.
@@ -389,6 +391,8 @@ def settle(
     left = connection.execute(_settling(tuple(sorted(values))), found | into).scalar()
     if left is None:
         return False
+    if not is_news:
+        return True
     kind = what_became(claimed.state, state)
     had_call = claimed.conversation_id is not None or values.get("conversation_id") is not None
     is_new = before == claimed.state and left == state and (kind is not Happening.ENDED or had_call)

@@ -20,7 +20,8 @@ PURE = {
         "gateway", "address", "ics", "zone_names", "binding", "itip", "pals", "senders", "verdict", "wording", "reply",
         "mime", "decide", "promises", "platforms", "documents", "keys", "reading", "domains", "feed",
         "precheck", "lookups", "signatures", "spf", "results", "authentication", "confirmation",
-        "explain", "quotas", "bounces", "reports", "retention", "page.views", "preview", "diagnosis", "webhooks",
+        "explain", "quotas", "bounces", "reports", "retention", "reasons", "page.views", "preview", "diagnosis",
+        "webhooks",
     },
 }  # fmt: skip
 PURE_LIBRARIES = {

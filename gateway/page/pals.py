@@ -79,10 +79,18 @@ class PalPages:
         return frame.after_post(request, f"/pals/{made['pal_id']}")
 
     def username(
-        self, request: Request, visitor: Visiting, username: Annotated[str, Query(max_length=200)]
+        self,
+        request: Request,
+        visitor: Visiting,
+        username: Annotated[str, Query(max_length=200)],
+        own: Annotated[str, Query(max_length=64)] = "",
     ) -> Response:
-        """Whether a username can be had, as somebody types it."""
+        """Whether a username can be had, as somebody types it; `own`: the PAL that may have it already."""
         said = self._api.check_username(visitor.key, username) if username else None
+        with self._lookups.connect() as connection:
+            row = store.account_pal(connection, visitor.key.account, own) if own else None
+        if row is not None and row.pal.address.partition("@")[0] == username.lower():
+            said = {"available": True}
         return frame.page(request, "_username.html", visitor, said=said, username=username)
 
     def one(self, request: Request, visitor: Visiting, pal_id: str) -> Response:

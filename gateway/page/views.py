@@ -15,8 +15,10 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from gateway.explain import RULES
+from gateway.reasons import why_join
 from gateway.verdict import TO_OPERATOR, TO_ORGANIZER, Reason
-from scheduler.joins import Join, JoinState
+from scheduler.joins import BY_HAND, SETTLED, Join, JoinState
+from scheduler.retry import STOP_BEFORE_END
 
 LONGEST_TITLE: Final = 200  # characters
 
@@ -115,6 +117,8 @@ class JoinView:
     word: str
     tone: str
     late: float | None  # seconds from due to sent, or that it is overdue now; None: it is in time
+    why: str  # what its reason means, '' when there is none
+    is_over: bool
 
     @property
     def may_cancel(self) -> bool:
@@ -122,13 +126,16 @@ class JoinView:
 
     @property
     def may_come_now(self) -> bool:
-        return self.join.state is JoinState.PLANNED and not self.join.attempt
+        return self.join.state is JoinState.PLANNED and not self.is_over and not self._is_tried
+
+    @property
+    def _is_tried(self) -> bool:
+        return self.join.attempt > 0 and self.join.owner is not None
 
     @property
     def may_retry(self) -> bool:
-        return self.join.state in (JoinState.MISSED, JoinState.FAILED, JoinState.ENDED) or (
-            self.join.state is JoinState.CANCELLED and self.join.reason == "cancelled-by-hand"
-        )
+        is_away = self.join.state is JoinState.CANCELLED and self.join.reason == BY_HAND
+        return not self.is_over and (is_away or self.join.state in SETTLED)
 
 
 OVERDUE: Final = 2.0  # seconds after which a join that waits is late
@@ -143,12 +150,15 @@ def join_views(
 
 def _join_view(join: Join, names: Mapping[str, str], late: float | None, now: datetime) -> JoinView:
     word, tone = STATES[join.state]
-    if late is None and join.state in (JoinState.PLANNED, JoinState.CLAIMED) and now > join.at:
+    if join.state is JoinState.PLANNED:  # what it was late for another time is over
+        late = None
+    if join.state in (JoinState.PLANNED, JoinState.CLAIMED) and now > join.at:
         late = (now - join.at).total_seconds()
         # Whole seconds only when it matters: what waits for its turn is not redrawn for it.
         late = float(int(late)) if late > OVERDUE else None
         word, tone = ("waits for another try", "bad") if join.attempt else (word, tone)
-    return JoinView(join, names.get(join.pal_id, join.pal_id), word, tone, late)
+    is_over = now >= join.until - STOP_BEFORE_END
+    return JoinView(join, names.get(join.pal_id, join.pal_id), word, tone, late, why_join(join.reason), is_over)
 
 
 @dataclass(frozen=True)

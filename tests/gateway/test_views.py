@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.page import views
+from gateway.reasons import why_join
 from scheduler.joins import Join, JoinState
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -68,6 +69,7 @@ def test_a_length_of_time_is_said_in_its_two_largest_units(value: float, said: s
         (JOIN, None, NOW + timedelta(seconds=1), ("planned", None)),
         (JOIN, None, NOW + timedelta(seconds=7.5), ("planned", 7.0)),
         (replace(JOIN, attempt=2), None, NOW + timedelta(seconds=9), ("waits for another try", 9.0)),
+        (replace(JOIN, attempt=1), 0.1, NOW - timedelta(hours=1), ("planned", None)),
         (replace(JOIN, state=JoinState.JOINED, attempt=1), 0.2, NOW + timedelta(hours=1), ("in the call", 0.2)),
         (replace(JOIN, state=JoinState.MISSED), None, NOW + timedelta(hours=2), ("missed", None)),
     ],
@@ -105,3 +107,42 @@ def test_the_history_and_the_callbacks_of_a_join_are_told_in_order() -> None:
         "tried, attempt 2: answered 503",
         "the platform called back: system.replica_joined",
     ]
+
+
+OVER = timedelta(hours=2)
+LATER = replace(JOIN, until=NOW + timedelta(hours=1))
+AWAY = replace(LATER, state=JoinState.CANCELLED, reason="cancelled-by-hand")
+
+
+@pytest.mark.parametrize(
+    ("join", "now", "acts"),
+    [
+        (LATER, NOW, {"now", "cancel"}),
+        (replace(LATER, attempt=1, owner="us"), NOW, {"cancel"}),
+        (replace(LATER, attempt=1), NOW, {"now", "cancel"}),
+        (replace(LATER, state=JoinState.JOINED), NOW, {"cancel"}),
+        (replace(LATER, state=JoinState.FAILED), NOW, {"retry"}),
+        (replace(LATER, state=JoinState.FAILED), NOW + OVER, set()),
+        (AWAY, NOW, {"retry"}),
+        (AWAY, NOW + OVER, set()),
+        (replace(AWAY, reason="cancelled"), NOW, set()),
+    ],
+)
+def test_only_what_can_be_done_is_offered(join: Join, now: datetime, acts: set[str]) -> None:
+    (one,) = views.join_views([join], {}, {}, now)
+    offered = {"now": one.may_come_now, "cancel": one.may_cancel, "retry": one.may_retry}
+    assert {name for name, may in offered.items() if may} == acts
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        (None, ""),
+        ("platform-refused-400", "refused it (400)"),
+        ("platform-answered-503", "answered 503"),
+        ("cancelled-by-hand", "Somebody here"),
+        ("max call duration reached", "The platform: max call duration reached"),
+    ],
+)
+def test_why_a_join_came_to_its_end_is_a_sentence(reason: str | None, says: str) -> None:
+    assert says in why_join(reason)

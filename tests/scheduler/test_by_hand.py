@@ -32,7 +32,7 @@ def states(of: Event, rows: tuple[Join, ...], now: datetime = NOW) -> list[tuple
     return [(join.state.value, join.starts) for join in after(plan(of, rows, ANNA, now, POLICY), rows)]
 
 
-IN_A_CALL = {"state": JoinState.JOINED, "attempt": 1, "conversation_id": "c1"}
+IN_A_CALL: dict[str, Any] = {"state": JoinState.JOINED, "attempt": 1, "conversation_id": "c1"}
 REST = [("planned", at(3)), ("planned", at(4))]
 
 
@@ -194,10 +194,21 @@ def test_who_was_to_come_at_once_follows_a_meeting_that_is_moved() -> None:
     [
         ({"state": JoinState.JOINED}, NOW, "is joined"),
         ({"state": JoinState.CANCELLED}, NOW, "is cancelled"),
-        ({"attempt": 1}, NOW, "planned again"),
+        ({"attempt": 1, "owner": "us"}, NOW, "tried already"),
         ({}, at(2) + timedelta(hours=2), "is over"),
     ],
     ids=["in the call", "cancelled", "tried", "over"],
 )
 def test_why_it_does_not_come_at_once(values: dict[str, Any], now: datetime, says: str) -> None:
     assert says in str(brought_forward(replace(planned()[0], **values), now))
+
+
+def test_who_is_sent_again_after_a_call_may_come_now_and_is_in_no_doubt() -> None:
+    away = kept_away(replace(planned()[0], **IN_A_CALL, owner="us"), NOW)
+    assert isinstance(away, Join)
+    again = tried_again(replace(away, state=JoinState.CANCELLED), (), MEETING, ANNA, NOW, POLICY)
+    assert isinstance(again, Join)
+    assert (again.entry, again.owner, again.wake_at) == (1, None, at(2) - POLICY.lead)
+    coming = brought_forward(again, NOW)
+    assert isinstance(coming, Join)
+    assert coming.wake_at == NOW

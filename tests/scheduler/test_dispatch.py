@@ -15,7 +15,8 @@ from fastapi import FastAPI, Request, Response
 from sqlalchemy import Engine
 
 from gateway.app import Server
-from scheduler import store
+from scheduler import journal, store
+from scheduler.by_hand import brought_forward, kept_away, tried_again
 from scheduler.database import connect, metadata
 from scheduler.dispatch import LEASE, REFILLS, Dispatcher
 from scheduler.event import Component, Event, Length, Revision
@@ -26,6 +27,7 @@ from scheduler.request import Attendant
 from scheduler.zones import UTC_ZONE
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 
 
 @dataclass
@@ -154,9 +156,16 @@ class Bench:
         with self.engine.connect() as connection:
             return store.find_joins(connection)
 
-    def join(self) -> Join:
-        (join,) = self.joins()
+    def join(self, uid: str = "") -> Join:
+        """The only join, or the only one of an event."""
+        (join,) = (join for join in self.joins() if uid in ("", join.uid))
         return join
+
+    def write(self, before: Join, after: Join | str) -> None:
+        """Write down what somebody did to a join by hand."""
+        assert isinstance(after, Join), after
+        with self.engine.begin() as connection:
+            store.rewrite(connection, after, before, self.now)
 
 
 def an_order(owner: str) -> Join:
@@ -287,6 +296,67 @@ def test_what_is_said_of_a_call_while_another_comes_to_share_it_is_true_of_both(
         await it.dispatcher.work()
         await it.dispatcher.work()
         assert {join.state for join in it.joins()} == {said}
+
+    bench(test)
+
+
+def test_a_further_order_that_waits_keeps_nobody_from_its_room() -> None:
+    """Somebody sent the PAL in, took it out, and let it be sent again at its time; another invitation is due first."""
+
+    async def test(it: Bench) -> None:
+        it.plan(later=5 * HOUR)
+        it.write(it.join("u1"), brought_forward(it.join("u1"), it.now))
+        await it.dispatcher.work()
+        it.write(it.join("u1"), kept_away(it.join("u1"), it.now))
+        await it.dispatcher.work()
+        with it.engine.begin() as connection:
+            attendance = store.load_attendance(connection, "p1", "u1")
+        assert attendance is not None
+        attendant, event = attendance
+        it.write(it.join("u1"), tried_again(it.join("u1"), (), event, attendant, it.now, Policy()))
+        assert (it.join("u1").state, it.join("u1").entry) == (JoinState.PLANNED, 1)
+        it.plan(uid="u2", later=5 * HOUR)
+        it.write(it.join("u2"), brought_forward(it.join("u2"), it.now))
+        await it.dispatcher.work()
+        assert it.join("u2").state is JoinState.STARTED
+        assert len(it.script.posts) == 2
+
+    bench(test)
+
+
+def test_that_a_join_gives_way_is_said_once_and_names_for_which() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers = ["lose"]
+        await it.dispatcher.work()
+        first = it.join("u1")
+        it.write(first, replace(first, wake_at=it.now + HOUR / 2))  # it is tried again long after the second one looks
+        it.plan(uid="u2")
+        waiting = it.join("u2")
+        dispatcher = it.dispatcher
+        for _ in range(4):
+            await dispatcher.work()
+            it.now += timedelta(seconds=3)
+        with it.engine.connect() as connection:
+            said = journal.history_of(connection, [waiting.id])[waiting.id]
+        assert [entry.kind for entry in said] == ["planned", "tried"]
+        assert said[1].detail.startswith(f"waits for {first.id}")
+        assert it.join("u2").attempt == 4
+
+    bench(test)
+
+
+def test_what_was_missed_while_nobody_worked_says_so() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        due = it.join("u1").at
+        it.now += 2 * HOUR
+        await it.dispatcher.work()
+        missed_id = it.join("u1").id
+        with it.engine.connect() as connection:
+            (_, missed) = journal.history_of(connection, [missed_id])[missed_id]
+        assert missed.kind == "missed"
+        assert f"due at {due:%Y-%m-%d %H:%M:%S} UTC, taken at {it.now:%Y-%m-%d %H:%M:%S} UTC" in missed.detail
 
     bench(test)
 
