@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-BESIDE := tests/process tests/commands tests/store
+BESIDE := tests/process tests/commands tests/store tests/browser
 
 .PHONY: setup run demo test check chaos contract samples screenshots fuzz bench lock clean
 MINUTES ?= 5

@@ -28,6 +28,7 @@ from gateway.api.lists import Lists
 from gateway.api.pals import Pals
 from gateway.api.webhooks import Webhooks
 from scheduler.clock import utc_now
+from scheduler.database import beside_writers
 from scheduler.fates import Fates
 from scheduler.joins import JoinState
 from scheduler.store import Moved
@@ -62,13 +63,13 @@ def make_app(house: House, callbacks: Callbacks, fates: Fates | None = None) -> 
     """The HTTP application. `fates`: where is said what platforms call back about joins."""
     # FastAPI's own pages would load their files from public hosts.
     app = FastAPI(title="PAL gateway", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.engine = house.engine
+    app.state.lookups = lookups = beside_writers(house.engine)
     faults.install(app)
     forms.install(app)
     for legacy in (False, True):
         app.include_router(Pals(house, legacy=legacy).router)
         app.include_router(Calendars(house, legacy=legacy).router)
-    app.include_router(Lists(house.engine).router)
+    app.include_router(Lists(lookups).router)
     app.include_router(Joins(house).router)
     app.include_router(Webhooks(house).router)
     app.include_router(Docs().router)

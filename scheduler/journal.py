@@ -102,11 +102,12 @@ def write(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
 @contextmanager
 def at_once(connection: Connection) -> Iterator[None]:
     """What is written within goes into the store in one statement at the end."""
-    connection.info[_WAITING] = rows = list[dict[str, Any]]()
+    info, rows = connection.info, list[dict[str, Any]]()  # a connection that is lost meanwhile cannot be asked for it
+    info[_WAITING] = rows
     try:
         yield
     finally:
-        del connection.info[_WAITING]
+        del info[_WAITING]
     write(connection, rows)
 
 

@@ -24,7 +24,7 @@ def asking(request: Request, given: Annotated[str | None, Security(_HEADER)]) ->
     """The key that a request is made with. Raises Refused."""
     if not given:
         raise Refused(401, "A key is required, in the header x-api-key.")
-    with request.app.state.engine.connect() as connection:
+    with request.app.state.lookups.connect() as connection:
         key = store.find_key(connection, digest(given))
     if key is None or not key.is_valid(utc_now()):
         raise Refused(401, "This key is not known, has expired or was revoked.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fastapi import FastAPI
+from sqlalchemy import Engine
 
 from gateway.api.house import House
 from gateway.page import frame
@@ -14,15 +15,13 @@ from gateway.page.joins import JoinPages
 from gateway.page.pals import PalPages
 from gateway.page.session import Sessions
 from gateway.page.sign_in import SignInPages
-from scheduler.database import beside_writers
 from scheduler.platform import Platform
 
 
 def install(app: FastAPI, house: House, sessions: Sessions, platforms: Mapping[str, Platform]) -> None:
-    """Add the pages to an application."""
-    lookups = beside_writers(house.engine)
+    """Add the pages to the application of `web.make_app`."""
+    lookups: Engine = app.state.lookups
     app.state.sessions = sessions
-    app.state.lookups = lookups
     app.state.is_https = house.feeds.public_url.startswith("https://")
     assets = frame.router()
     frame.add_assets(assets)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the peer tests talk to: Evolution's calendar server, its Python bindings, and D-Bus; a clock that can be
-# stepped, for tests/process; and the browser of tests/browser, with letters to draw. Debian, root only.
+# stepped, for tests/process; the browser of tests/browser, with letters to draw; and what checks the alerts in deploy/.
+# Debian, root only.
 set -euo pipefail
 
 packages=(
@@ -8,6 +9,7 @@ packages=(
   dbus                                                                                      # its private session bus
   libfaketime                                                                               # the wall clock of one process
   chromium fonts-dejavu-core                                                                # who looks at the page
+  prometheus                                                                                # promtool, for deploy/
 )
 
 skip() {

@@ -36,7 +36,7 @@ def test_six_start_at_once_on_a_fresh_store(tmp_path: Path, store_url: str) -> N
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [store.HEAD]
         names = connection.execute(select(store.secrets.c.name)).scalars().all()
     engine.dispose()
-    assert sorted(names) == ["bounces", "calendars", "callbacks", store.OLDEST_NAME, "zone-data"]
+    assert sorted(names) == ["bounces", "calendars", "callbacks", store.OLDEST_NAME, "sessions", "zone-data"]
 
 
 def test_a_process_says_that_the_store_is_newer_and_goes_on_or_why_it_cannot(tmp_path: Path, store_url: str) -> None:

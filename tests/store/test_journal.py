@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event, select
+from sqlalchemy.exc import OperationalError
 
 import scheduler.store
 from gateway import interventions, regrets, store
@@ -265,3 +266,21 @@ def test_each_change_of_state_has_at_most_one_word(before: JoinState | None, aft
     assert what_changed(one, other) is word
     if after is not JoinState.LEAVING:
         assert what_became(before, after) is word
+
+
+def test_a_connection_that_is_lost_meanwhile_is_lost_and_nothing_else(engine: Engine) -> None:
+    """What the store says is what decides whether a mail is offered again; the journal adds no fault of its own."""
+    said = OperationalError("SELECT", {}, ValueError("the server has gone"))
+
+    def lose() -> None:
+        with engine.connect() as connection, journal.at_once(connection):
+            connection.execute(select(1))
+            connection.invalidate()
+            raise said
+
+    with pytest.raises(OperationalError) as raised:
+        lose()
+    assert raised.value is said
+    with engine.connect() as connection:
+        journal.write(connection, [])  # the next one waits for nothing
+        assert "journal" not in connection.info
