@@ -32,6 +32,7 @@ AWAY: Final = "The store does not answer."
 READ_ONLY: Final = "The store cannot be written to."
 FULL: Final = "The disk of the store is full."
 STOPPING: Final = "This process is stopping."
+MOVED: Final = "The file of the store was moved or deleted under this process; put it back, or restart."
 NOT_SWEPT: Final = "The scheduler has not looked for what is due lately."
 
 
@@ -63,6 +64,7 @@ class Readiness:
         self._swept_at = swept_at
         self._written_at: float | None = None  # when the store was last written to for this
         self._store = OneAtATime(self._ask)
+        self._file = self._identity()
         self.is_stopping = False
 
     async def fault(self) -> str:
@@ -80,6 +82,8 @@ class Readiness:
 
     def _ask(self) -> str:
         """What is wrong with the store. Runs in a thread."""
+        if self._identity() != self._file:
+            return MOVED
         try:
             with self._engine.connect() as connection:
                 store.ping(connection)
@@ -99,9 +103,22 @@ class Readiness:
         self._written_at = monotonic()
         return ""
 
-    def _room(self) -> int:
-        """Bytes that are free on the disk of the store, as far as it is one of ours."""
+    def _path(self) -> Path | None:
+        """The file of the store, as far as it is one of ours."""
         file = self._engine.url.database
-        if self._engine.dialect.name != "sqlite" or not file or file == ":memory:":
-            return LEAST_ROOM
-        return shutil.disk_usage(Path(file).parent).free
+        is_file = self._engine.dialect.name == "sqlite" and file and file != ":memory:"
+        return Path(str(file)) if is_file else None
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Which file that is: who has it open goes on writing to it, wherever it is moved."""
+        path = self._path()
+        try:
+            found = path.stat() if path is not None else None
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino) if found is not None else None
+
+    def _room(self) -> int:
+        """Bytes that are free on the disk of the store."""
+        path = self._path()
+        return shutil.disk_usage(path.parent).free if path is not None else LEAST_ROOM

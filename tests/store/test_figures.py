@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -15,6 +16,7 @@ import scheduler.store
 from gateway import readiness, store, store_calls, store_figures
 from gateway.readiness import Readiness
 from gateway.verdict import Verdict
+from scheduler.database import connect
 from scheduler.dispatch import LEASE, Dispatcher
 from scheduler.fates import Fates
 from scheduler.joins import Join, Policy
@@ -108,6 +110,26 @@ def test_a_scheduler_that_does_not_look_is_not_ready(engine: Engine, ago: float 
         swept_at = monotonic() - ago if ago is not None else None
         assert await Readiness(engine, lambda: swept_at).fault() == fault
         assert await Readiness(engine).fault() == ""  # a process without the role is not asked for it
+
+    asyncio.run(path())
+
+
+def test_a_file_that_was_moved_away_is_not_ready_until_it_is_back(tmp_path: Path) -> None:
+    """Who has it open would go on writing to it, and nobody would find it there after a restart."""
+
+    async def path() -> None:
+        file = tmp_path / "gateway.db"
+        engine = connect(f"sqlite:///{file}")
+        store.create_throwaway(engine)
+        ready = Readiness(engine)
+        assert await ready.fault() == ""
+        file.rename(tmp_path / "elsewhere.db")
+        assert await ready.fault() == readiness.MOVED
+        file.write_bytes(b"")  # somebody puts another one in its place
+        assert await ready.fault() == readiness.MOVED
+        (tmp_path / "elsewhere.db").rename(file)
+        assert await ready.fault() == ""
+        engine.dispose()
 
     asyncio.run(path())
 
