@@ -54,8 +54,9 @@ def settings_of(path: Path | None, roles: str | None = None) -> Settings:
 
 
 @contextmanager
-def opening_store() -> Iterator[None]:
-    """One sentence for a store that cannot be opened."""
+def opening_store(*, is_needed: bool = True) -> Iterator[None]:
+    """One sentence for a store that cannot be opened. Where none is needed, DatabaseError says that it does not
+    answer."""
     from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
     from gateway.ports import CannotStart
@@ -68,7 +69,9 @@ def opening_store() -> Iterator[None]:
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
         fail("store.url is not a store; write sqlite:///PATH or postgresql://USER@HOST/NAME.", 2)
     except DatabaseError as error:
-        fail(f"The store cannot be used: {str(error.orig).strip()}; look at store.url.", 2)
+        if not is_needed:
+            raise
+        fail(f"The store cannot be used: {one_line(str(error.orig))}; look at store.url.", 2)
 
 
 @contextmanager
@@ -89,6 +92,11 @@ def check_words(*words: tuple[str, str]) -> None:
     for word, text in words:
         if not text.strip() or not text.isprintable() or len(text) > 200:
             fail(f"{word} has 1 to 200 printable characters.", 2)
+
+
+def one_line(text: str) -> str:
+    """What a server says in several lines, in one."""
+    return printable(" ".join(text.split()))
 
 
 def printable(text: str) -> str:

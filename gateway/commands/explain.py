@@ -1,7 +1,7 @@
 """`pal-gateway explain`: why a mail was decided as it was, and what a file would do. A door.
 
 Rules of this file: see `gateway.cli`; what is heavy is imported inside the command that needs it.
-- For a file nothing is written: not into the configured store, and nowhere else.
+- Nothing is written: not into the configured store, and nowhere else. A file is told of without a store, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.commands.common import ConfigOption, JsonOption, fail, instant, opened, opening_store, settings_of
+from gateway.commands.common import ConfigOption, JsonOption, fail, instant, one_line, opening_store, settings_of
 from gateway.commands.invites import invite_json
 from gateway.commands.pals import new_pal
 
@@ -77,8 +77,13 @@ def _is_file(name: str) -> bool:
 def _explain_id(name: str, config: Path | None, *, as_json: bool) -> None:
     from gateway import store
     from gateway.store_outbox import answers_to
+    from gateway.trial import looking
 
-    with opened(None, config) as engine, engine.connect() as connection:
+    url = _store_of(settings_of(config))
+    if url is None:
+        fail(f"There is no store yet, so nothing was decided under {name}; look at store.url.", 1)
+    with opening_store(), looking(url) as connection:
+        _check_schema(connection)
         found = store.invites_named(connection, name)
         answers = answers_to(connection, [invite.id for invite, _ in found])
         if not found:
@@ -146,9 +151,8 @@ def _explain_file(
     configure("silent")
     settings = settings_of(config)
     files = [_file(one, settings, now, online=online) for one in (path, edit) if one is not None]
-    url = _store_of(settings)
+    url = _answering(_store_of(settings))
     with opening_store(), looking(url) as connection:
-        _check_schema(connection, is_kept=url is not None)
         trial = Trial(connection, settings.desk(), now or utc_now())
         told = [_weighed(trial, file, addresses, settings) for file in files]
     change = changes(told[0], told[1]) if edit is not None else []
@@ -187,10 +191,28 @@ def _store_of(settings: Settings) -> str | None:
     return None if is_missing else url
 
 
-def _check_schema(connection: Connection, *, is_kept: bool) -> None:
+def _answering(url: str | None) -> str | None:
+    """A store that can be asked; None, and a line on stderr, where it cannot. Ends where it is of another release."""
+    from sqlalchemy.exc import DatabaseError
+
+    from gateway.trial import looking
+
+    if url is None:
+        return None
+    try:
+        with opening_store(is_needed=False), looking(url) as connection:
+            _check_schema(connection)
+    except DatabaseError as error:
+        why = one_line(str(error.orig))
+        typer.echo(f"pal-gateway: The store could not be asked, and this is told without it: {why}", err=True)
+        return None
+    return url
+
+
+def _check_schema(connection: Connection) -> None:
     from gateway import store
 
-    schema = store.schema_of(connection) if is_kept else store.HEAD
+    schema = store.schema_of(connection)
     if schema != store.HEAD:
         fail(f"{store.not_at_head(schema)}.", 1)
 

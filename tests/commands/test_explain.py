@@ -104,6 +104,28 @@ def test_a_fresh_machine_tells_all_that_is_documented_and_makes_nothing(tmp_path
     }
 
 
+def test_a_store_that_cannot_be_reached_is_named_and_done_without(tmp_path: Path) -> None:
+    (tmp_path / "a.db").write_text("this is no database" * 100)
+    for url in ("postgresql://nobody@127.0.0.1:1/x", f"sqlite:///{tmp_path}/a.db"):
+        env = {"GATEWAY_STORE__URL": url}
+        done = run("explain", "--now", NOW, NEW, env=env)
+        assert (done.returncode, ": accepted, for anna@" in done.stdout) == (0, True), done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("pal-gateway: The store could not be asked, and this is told without it: ")
+        (decision,) = told(url, NEW)["decisions"]
+        assert decision["verdict"] == "accepted"
+        of_id = run("explain", "m0123-0", env=env)
+        assert (of_id.returncode, of_id.stdout) == (2, "")
+        assert len(of_id.stderr.splitlines()) == 1
+
+
+def test_an_id_is_asked_of_a_store_that_is_there(tmp_path: Path) -> None:
+    done = run("explain", "m0123-0", env={"GATEWAY_STORE__URL": f"sqlite:///{tmp_path}/none/a.db"})
+    assert (done.returncode, list(tmp_path.iterdir())) == (1, [])
+    (line,) = done.stderr.splitlines()
+    assert line == "pal-gateway: There is no store yet, so nothing was decided under m0123-0; look at store.url."
+
+
 def test_it_is_decided_against_what_the_store_knows_and_leaves_it_as_it_is(store_url: str) -> None:
     add_pal(store_url, r".*@acme\.example")
     played = run("replay", "--now", NOW, "--store", store_url, NEW)
