@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -50,9 +51,31 @@ def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | None:
     """The IPv4 address that an IPv6 one leads to."""
     if isinstance(address, IPv4Address):
         return None
-    if address in _NAT64 or address in _COMPATIBLE:
+    if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):  # :: and ::1 are none of them
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
+
+
+def address_fault(url: str, private: Sequence[Network]) -> str | None:
+    """Why nothing is ever sent to a URL, whose host is written as an address (also as `0` or `127.1`): it may not be
+    connected to. None: it may, or the host is a name, which is looked up each time."""
+    host = urlsplit(url).hostname or ""
+    address = _written(host)
+    if address is None or is_reachable(address, private):
+        return None
+    return f"{host} is no address on the Internet, nor in callbacks.private_networks."
+
+
+def _written(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a host is, as getaddrinfo would read it."""
+    try:
+        return ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(host))
+    except OSError:
+        return None
 
 
 async def post(url: str, body: bytes, headers: dict[str, str], private: Sequence[Network]) -> Posted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from gateway.api.mirror import Mirror
 from gateway.domains import Domains
 from gateway.feed import Feeds
 from gateway.intake import Played
+from gateway.outward import Network
 from scheduler.joins import Policy
 
 
@@ -25,5 +26,6 @@ class House:
     mirror: Mirror  # what the platform is told of PALs
     kinds: frozenset[str]  # of targets that PALs can be sent to
     policy: Policy
+    private: Sequence[Network]  # networks of the operator's that messages may be sent to
     play_again: Callable[[str, datetime], list[Played] | str]  # a mail that is kept aside; raises StoreAway
     wake: Callable[[], None]  # called, from any thread, after something was written that is to be done

@@ -2,11 +2,13 @@
 
 Rules of this file:
 - A secret is shown once, when it is made. An account reaches its own endpoints only.
-- Where an endpoint leads is looked at when it is spoken to (`outward`): names change their addresses.
+- Where a name leads is looked at when the endpoint is spoken to (`outward`): names change their addresses. A host that
+  is written as an address is looked at here already.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -22,6 +24,7 @@ from gateway.api.forms import JsonBody, Paged, described, page, page_of, refusal
 from gateway.api.house import House
 from gateway.documents import Fault
 from gateway.orders import callback_fault
+from gateway.outward import Network, address_fault
 from gateway.replay import instant_text
 from gateway.store_webhooks import DeliveryRow, Webhook
 from gateway.webhooks import EVENTS
@@ -125,7 +128,7 @@ class Webhooks:
 
         The answer has the secret that messages are signed with; it is not shown again.
         """
-        asked = _read(NewWebhook, body)
+        asked = _read(NewWebhook, body, self._house.private)
         webhook = store_webhooks.fresh_webhook(key.account, asked.url, asked.events, utc_now())
         with self._house.engine.begin() as connection:
             if store_webhooks.of_account(connection, key.account, None, 1).total >= MAX_WEBHOOKS:
@@ -146,7 +149,7 @@ class Webhooks:
 
     def change(self, key: Asking, webhook_id: str, body: JsonBody) -> dict[str, Any]:
         """Change what is named, and nothing else. What waits for an endpoint that is disabled is given up."""
-        asked, now = _read(ChangedWebhook, body), utc_now()
+        asked, now = _read(ChangedWebhook, body, self._house.private), utc_now()
         with self._house.engine.begin() as connection:
             webhook = _changed(_known(connection, key.account, webhook_id), asked)
             if asked.disabled and webhook.disabled_at is None:
@@ -201,14 +204,15 @@ def _known(connection: Connection, account: str, webhook_id: str) -> Webhook:
     return webhook
 
 
-def _read(model: type[Asked], body: Any) -> Asked:
+def _read(model: type[Asked], body: Any, private: Sequence[Network]) -> Asked:
     """What a body says. Raises Refused, with every fault named."""
     try:
         asked = model.model_validate(body)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         raise invalid([Fault(".".join(map(str, one["loc"])), one["msg"] + ".") for one in found]) from error
-    fault = callback_fault(asked.url) if "url" in asked.model_fields_set else None
+    named = "url" in asked.model_fields_set
+    fault = callback_fault(asked.url) or address_fault(asked.url, private) if named else None
     if fault is not None:
         raise invalid([Fault("url", fault)])
     return asked

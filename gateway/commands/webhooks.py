@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands.common import ConfigOption, JsonOption, check_words, fail, opened, printable
+from gateway.commands.common import ConfigOption, JsonOption, check_words, fail, opened, printable, settings_of
 
 if TYPE_CHECKING:
     from gateway.store_webhooks import DeliveryRow, Webhook
@@ -40,12 +40,16 @@ def add(
     """
     from gateway import store_webhooks
     from gateway.orders import callback_fault
+    from gateway.outward import address_fault
     from gateway.webhooks import EVENTS
     from scheduler.clock import utc_now
 
     check_words(("An account", account))
     if callback_fault(url) is not None:
         fail(f"{url!r} is no http or https address.", 2)
+    fault = address_fault(url, settings_of(config).callbacks.private_networks)
+    if fault is not None:
+        fail(fault, 2)
     for one in event or []:
         if one not in EVENTS:
             fail(f"{one!r} is not a type of event; they are {', '.join(EVENTS)}.", 2)

@@ -101,6 +101,7 @@ def _app(shared: Shared, callbacks: Callbacks, feeds: Feeds, sessions: Sessions)
         mirror=Mirror(shared.engine, platform if settings.platform.mirror_pals else None),
         kinds=frozenset(shared.platforms),
         policy=settings.scheduling(),
+        private=settings.callbacks.private_networks,
         play_again=partial(_play_again, shared),
         wake=shared.wake,
     )

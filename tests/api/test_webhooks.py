@@ -160,6 +160,21 @@ def test_what_is_wrong_is_named(api: httpx.Client, body: Any, field: str) -> Non
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, field)
 
 
+@pytest.mark.parametrize("host", ["10.0.0.1", "169.254.169.254", "[::1]", "[::ffff:10.0.0.1]", "0", "127.0.0.1"])
+def test_an_address_that_nothing_is_sent_to_is_refused_at_once(api: httpx.Client, host: str) -> None:
+    made = new(api, url="http://localhost:9/")  # a name may lead elsewhere by then
+    for answer in (
+        api.post(PATH, json={"url": f"http://{host}:9/"}),
+        api.patch(f"{PATH}/{made['webhook_id']}", json={"url": f"http://{host}:9/"}),
+    ):
+        (fault,) = answer.json()["errors"]
+        assert (answer.status_code, fault["field"]) == (400, "url")
+        assert (
+            fault["message"] == f"{host.strip('[]')} is no address on the Internet, nor in callbacks.private_networks."
+        )
+    assert api.get(f"{PATH}/{made['webhook_id']}").json()["url"] == "http://localhost:9/"
+
+
 def test_an_account_has_so_many_at_most(api: httpx.Client) -> None:
     for _ in range(MAX_WEBHOOKS):
         new(api)

@@ -16,7 +16,8 @@ from tests.receiver import receiving
 
 
 def command(url: str, *words: str) -> Any:
-    return run("webhooks", *words, env={"GATEWAY_STORE__URL": url})
+    loopback = {"GATEWAY_CALLBACKS__PRIVATE_NETWORKS": '["127.0.0.0/8"]'}
+    return run("webhooks", *words, env={"GATEWAY_STORE__URL": url, **loopback})
 
 
 def test_an_endpoint_is_added_told_and_removed(store_url: str) -> None:
@@ -57,6 +58,11 @@ def test_what_is_no_endpoint_is_refused(store_url: str) -> None:
     for words, said in (
         (("add", "ftp://acme.example/", "--account", "acme"), "is no http or https address"),
         (("add", "https://acme.example/", "--account", "acme", "--event", "join.tried"), "is not a type of event"),
+        (
+            ("add", "http://10.0.0.1/", "--account", "acme"),
+            "10.0.0.1 is no address on the Internet, nor in ca",
+        ),
+        (("add", "http://[::1]/", "--account", "acme"), "::1 is no address on the Internet, nor in ca"),
         (("add", "https://acme.example/", "--account", ""), "An account has 1 to 200"),
     ):
         refused = command(store_url, *words)

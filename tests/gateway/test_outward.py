@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.outward import Posted, is_reachable, post
+from gateway.outward import Posted, address_fault, is_reachable, post
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
@@ -38,6 +38,20 @@ def test_the_operator_names_private_networks() -> None:
     assert is_reachable(ip_address("10.1.2.3"), (ip_network("10.0.0.0/8"),))
     assert is_reachable(ip_address("::ffff:10.1.2.3"), (ip_network("10.0.0.0/8"),))
     assert not is_reachable(ip_address("10.1.2.3"), (ip_network("fc00::/7"), ip_network("10.2.0.0/16")))
+
+
+@pytest.mark.parametrize(
+    ("host", "is_fine"),
+    [
+        ("127.0.0.1", True), ("127.1", True), ("0x7f.1", True), ("2130706433", True), ("[::1]", True),
+        ("8.8.8.8", True),
+        ("localhost", True), ("10.example", True), ("[2606:4700::1111]", True), ("0", False), ("10.0.0.1", False),
+        ("0xa.1", False), ("[fe80::1%25eth0]", False), ("[::ffff:10.0.0.1]", False), ("169.254.169.254", False),
+    ],
+)  # fmt: skip
+def test_a_host_that_is_an_address_is_looked_at_before(host: str, is_fine: bool) -> None:
+    fault = address_fault(f"http://{host}:81/x", LOOPBACK)
+    assert (fault is None) is is_fine, fault
 
 
 class Server:

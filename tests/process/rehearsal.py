@@ -118,6 +118,7 @@ class Stage:
             mirror=Mirror(self.engine, None),
             kinds=frozenset(["conversation"]),
             policy=POLICY,
+            private=(),
             play_again=lambda *_: [],
             wake=lambda: None,
         )
