@@ -128,6 +128,7 @@ class Weighed:
             "sender": sender.shown,
             "authentication": sender.as_json() if sender.checked else None,
             "allowed_by": decision.allowed_by,
+            "has_allowlist": bool(self.pal.allowlist),
             "link_candidates": [vars(link) for link in decision.seen],
             "detail": "; ".join(filter(None, (decision.detail, *decision.notes))),
         }
@@ -249,7 +250,7 @@ class Change:
         yield ""
         yield printable(f"What the edit changes of {self.after.uid or 'no event'} for {self.after.pal.address}:")
         for name, (old, new) in self.pairs.items():
-            said = f"{old}" if old == new else f"{_said(old)} → {_said(new)}"
+            said = _said(name, old) if old == new else f"{_said(name, old)} → {_said(name, new)}"
             yield printable(f"  {name.capitalize()}: {said}" + (" (as before)" if old == new else ""))
         for old, new in _some(self.moved):
             yield f"  Moved: {_when(old)} → {_when(new)}"
@@ -277,8 +278,11 @@ def _some(things: Sequence[Any]) -> Sequence[Any]:
     return things[:SHOWN]
 
 
-def _said(value: object) -> str:
-    return "none" if value in (None, "") else str(value)
+_LACKING: Final = {"link": "no link", "next": "no date ahead", "title": "no title"}
+
+
+def _said(name: str, value: object) -> str:
+    return _LACKING.get(name, "none") if value in (None, "") else str(value)
 
 
 def _verdict(decision: Decision) -> str:

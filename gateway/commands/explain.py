@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from gateway.store import InviteRow
     from gateway.store_outbox import LetterRow
     from gateway.trial import File, Trial
+    from scheduler.joins import Join
 
 STAND_IN = "anna@invite.example.com"  # who is invited where there is no PAL at all
+MOST_MAILS = 20  # about one event
 SUFFIXES = (".eml", ".ics")
 
 
@@ -98,32 +100,75 @@ def _tell(
     """The story of one decision, from the mail to what became of its joins."""
     import scheduler.journal
     import scheduler.store
-    from gateway.explain import history_json, join_json, join_lines, story
+    from gateway import store, store_page
+    from gateway.explain import join_lines, other_lines, story
     from gateway.preview import SHOWN
-    from gateway.replay import answer_json
     from gateway.store_calls import heard_of
     from scheduler.joins import JoinState
 
-    joins = scheduler.store.load_joins(connection, invite.pal_id, invite.uid or "", locked=False) if invite.uid else ()
+    uid = invite.uid or ""
+    joins = scheduler.store.load_joins(connection, invite.pal_id, uid, locked=False) if uid else ()
     ids = [join.id for join in joins]
-    heard, history = heard_of(connection, ids), scheduler.journal.history_of(connection, ids)
+    heard, journal = heard_of(connection, ids), scheduler.journal.history_of(connection, ids)
+    history = {join_id: [vars(one) for one in entries] for join_id, entries in journal.items()}
+    raw = store_page.letters_raw(connection, [one.id for one in answers])
+    replies = [vars(one) | {"raw": raw.get(one.id, b"")} for one in answers]
+    others = store_page.other_invites(connection, invite.pal_id, uid, MOST_MAILS) if uid else []
+    others = [one for one in others if one.id != invite.id]
+    title = store_page.titles(connection, {(invite.pal_id, uid)}).get((invite.pal_id, uid))
+    mail = store_page.mail_head(connection, invite.mail_id)
     if as_json:
-        told = [
-            join_json(join)
-            | {"join_id": join.id, "reason": join.reason, "attempts": join.attempt}
-            | {"history": [history_json(vars(one)) for one in history[join.id]]}
-            | {"callbacks": [_callback_json(*one) for one in heard.get(join.id, [])]}
-            for join in joins
-        ]
-        typer.echo(invite_json(invite, called, replies=[answer_json(one) for one in answers], joins=told))
+        joined = [_join_json(join, history[join.id], heard.get(join.id, [])) for join in joins]
+        typer.echo(_story_json(invite, called, title, mail, list(zip(answers, replies, strict=True)), others, joined))
         return
-    lines = story(vars(invite), called, [vars(one) for one in answers])
+    pal = store.pal_with_id(connection, invite.pal_id)
+    has_allowlist = bool(pal.allowlist) if pal is not None else None
+    known = {**vars(invite), "title": title, "mail": mail, "has_allowlist": has_allowlist}
+    lines = story(known, called, replies)
     waiting = [join for join in joins if join.state is JoinState.PLANNED and not join.attempt]
     shown = [join for join in joins if join not in waiting[SHOWN:]]
     for join in shown:
-        lines += join_lines(join, heard.get(join.id, []), [vars(one) for one in history[join.id]])
+        lines += join_lines(join, heard.get(join.id, []), history[join.id])
     lines += [f"and {len(joins) - len(shown)} more that are planned"] if len(shown) < len(joins) else []
+    lines += other_lines([vars(one) for one in others])
     typer.echo("\n".join(lines))
+
+
+def _story_json(
+    invite: InviteRow,
+    called: str,
+    title: str | None,
+    mail: dict[str, Any],
+    answers: Sequence[tuple[LetterRow, dict[str, Any]]],
+    others: Sequence[InviteRow],
+    joins: Sequence[dict[str, Any]],
+) -> str:
+    """The documented form of `explain ID --json`."""
+    from gateway.explain import instant_text
+    from gateway.replay import answer_json
+
+    replies = [answer_json(one) | {"raw": sent["raw"].decode("utf-8", "replace")} for one, sent in answers]
+    beside = [
+        {"id": one.id, "decided_at": instant_text(one.decided_at), "verdict": one.verdict, "reason": one.reason}
+        | {"sender": one.sender}
+        for one in others
+    ]
+    came = {"received_at": instant_text(mail["received_at"]), "message_id": mail["message_id"] or None}
+    return invite_json(invite, called, title=title, mail=came, replies=replies, joins=joins, other_invites=beside)
+
+
+def _join_json(join: Join, history: Sequence[dict[str, Any]], heard: Sequence[tuple[str, datetime]]) -> dict[str, Any]:
+    from gateway.explain import history_json, join_json, lateness, tried
+
+    return {
+        **join_json(join),
+        "join_id": join.id,
+        "reason": join.reason,
+        "attempts": tried(join, history),
+        "late": lateness(history),
+        "history": history_json(history),
+        "callbacks": [_callback_json(*one) for one in heard],
+    }
 
 
 def _callback_json(event_type: str, at: datetime) -> dict[str, Any]:

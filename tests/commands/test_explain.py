@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from gateway.authentication import Require
 from gateway.demo import invitation
 from gateway.pals import Pal, pal_id
 from gateway.store_calls import note
+from scheduler import journal
 from scheduler.clock import utc_now
 from scheduler.database import metadata
+from scheduler.happening import Happening
 from scheduler.store import find_joins
 from tests.commands.words import run
 from tests.security.world import BOSS, EVE, compose, sign, world
@@ -212,6 +215,15 @@ def test_an_edit_is_told_before_and_after(tmp_path: Path) -> None:
     assert "  Verdict: accepted (as before)" in words.stdout
 
 
+def test_an_edit_that_takes_link_and_dates_away_says_so(tmp_path: Path) -> None:
+    over = ("DTSTART:20260201T140000Z", "DURATION:PT1H", "SUMMARY:Lunch")
+    before, after = calendar(tmp_path, "1.ics", *over), calendar(tmp_path, "2.ics", *over, sequence=1)
+    env = {"GATEWAY_STORE__URL": f"sqlite:///{tmp_path}/none.db"}
+    done = run("explain", before, "--edit", after, "--now", NOW, env=env)
+    assert "  Link: no link (as before)\n  Next: no date ahead (as before)\n" in done.stdout
+    assert "None" not in done.stdout
+
+
 def test_one_date_that_is_taken_out_moves_no_other(tmp_path: Path) -> None:
     series = ("DTSTART:20260302T090000Z", "DURATION:PT1H", "RRULE:FREQ=DAILY;COUNT=3", MEET)
     before = calendar(tmp_path, "1.ics", *series)
@@ -311,6 +323,55 @@ def test_the_story_of_a_decision_goes_on_to_its_joins(store_url: str, tmp_path: 
     assert (one["join_id"], one["state"], one["attempts"]) == (join.id, "planned", 0)
     assert [entry["kind"] for entry in one["history"]] == ["planned"]
     assert [heard["event_type"] for heard in one["callbacks"]] == ["system.replica_joined"]
+
+
+def test_the_story_has_title_mail_reply_lateness_moves_and_the_other_mails(store_url: str) -> None:
+    add_pal(store_url)
+    for file, now in ((NEW, NOW), (MOVED, NOW.replace("08:00", "08:05"))):
+        assert run("replay", "--now", now, "--store", store_url, file).returncode == 0
+    with opened(store_url) as engine, engine.begin() as connection:
+        (join,) = find_joins(connection)
+        named = message_from_bytes(Path(NEW).read_bytes())["Message-ID"]
+        first = connection.execute(select(store.mails.c.id).where(store.mails.c.message_id == named)).scalar_one()
+        rows = [
+            journal.happened(join, Happening.STARTED, join.at, attempt=1, late=0.42),
+            journal.happened(join, Happening.CANCELLED, join.ends),
+            journal.happened(join, Happening.TRIED, join.ends, attempt=2, reason="timeout"),
+        ]
+        journal.write(connection, rows)
+        found = store.find_invites(connection, pal_id=None, verdict=None, confirmations=False, limit=2)
+    (new,) = [one for one in found if one.mail_id == first]
+    (moved,) = [one for one in found if one.mail_id != first]
+    environment = {"GATEWAY_STORE__URL": store_url}
+    before = all_rows(store_url)
+    told = run("explain", new.id, env=environment).stdout
+    for line in (
+        "\nTitle: Roadmap review, spring\n",
+        "\nMail: came 2026-03-01 08:00:00 UTC, Message-ID <",
+        "\n  Content-Type: ",
+        "\n  METHOD:REPLY\n",
+        "  moved from 2026-03-03 14:00–14:30 UTC to 2026-03-04 15:00–15:30 UTC\n",
+        "  started, try 1, 0.4 s late\n",
+        "  tried: timeout\n",
+        ", 1 try\n",
+        f"\nOther mails about this event:\n  2026-03-01 08:05:00 UTC  {moved.id}: accepted, from {ALEX}\n",
+    ):
+        assert line in told, (line, told)
+    row = json.loads(run("explain", new.id, "--json", env=environment).stdout)
+    (joined,), (reply,), (other,) = row["joins"], row["replies"], row["other_invites"]
+    assert (row["title"], row["mail"]["received_at"]) == ("Roadmap review, spring", "2026-03-01T08:00:00Z")
+    sent = message_from_bytes(reply["raw"].encode())
+    assert any(b"METHOD:REPLY" in bytes(part.get_payload(decode=True) or b"") for part in sent.walk())
+    assert (joined["attempts"], joined["late"]) == (1, 0.42)
+    assert [(one["kind"], one["attempt"]) for one in joined["history"]] == [
+        ("planned", None), ("moved", None), ("started", 1), ("cancelled", None), ("tried", None),
+    ]  # fmt: skip
+    assert (other["id"], other["verdict"]) == (moved.id, "accepted")
+    page = (SAMPLES.parent.parent / "docs" / "explain.md").read_text("utf-8").partition("`explain ID --json`")[2]
+    above = {"field", "chosen", "joinable", "platform", "url"}  # of a link
+    parts = (row, row["mail"], joined, joined["history"][0], reply, other)
+    assert {name for part in parts for name in part if f"`{name}`" not in page} <= above
+    assert all_rows(store_url) == before
 
 
 def test_of_a_long_series_the_next_joins_are_told(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.explain import story
+from gateway.explain import story, tries
 
 INVITE: dict[str, Any] = {
     "id": "m1-0",
@@ -81,12 +81,52 @@ def test_the_whole_way_is_told() -> None:
         ),
         ({"reason": "no-organizer"}, "  the event has no ORGANIZER, so there is nobody to answer"),
         ({"link_candidates": []}, "Links: none"),
-        ({"allowed_by": None}, "Allowlist: no entry admitted it, or there is none"),
+        ({"allowed_by": None}, "Allowlist: the PAL has none"),
+        ({"allowed_by": None, "has_allowlist": True}, "Allowlist: the PAL had none then"),
+        ({"allowed_by": None, "verdict": "ignored", "has_allowlist": True}, "Allowlist: no entry admitted it"),
+        ({"allowed_by": None, "verdict": "ignored", "has_allowlist": False}, "Allowlist: the PAL has none"),
+        ({"allowed_by": None, "verdict": "ignored"}, "Allowlist: the PAL is gone, and its list with it"),
+        ({"allowed_by": None, "verdict": "rejected", "reason": "not-on-allowlist"}, "Allowlist: no entry admitted it"),
+        ({"verdict": "ignored", "reason": "already-ended"}, "  no reply is owed"),
+        (
+            {"verdict": "declined", "reason": "already-ended"},
+            "  This event is already over. Choose a time to come and send the invitation again.",
+        ),
+        ({"title": "Lunch\x1b[2J"}, "Title: Lunch\N{REPLACEMENT CHARACTER}[2J"),
+        (
+            {"mail": {"received_at": datetime(2026, 3, 1, 8, tzinfo=UTC), "message_id": "<a@b>"}},
+            "Mail: came 2026-03-01 08:00:00 UTC, Message-ID <a@b>",
+        ),
         ({"detail": "a\x1b[2Jb"}, "Remarks: a\N{REPLACEMENT CHARACTER}[2Jb"),
     ],
 )
 def test_what_is_missing_is_said(change: dict[str, Any], line: str) -> None:
     assert line in story({**INVITE, **change}, "anna@invite.example.com")
+
+
+def test_what_is_for_the_organizer_is_not_said_where_nobody_is_answered() -> None:
+    told = story({**INVITE, "verdict": "ignored", "reason": "already-ended"}, "anna@invite.example.com")
+    assert not any("send the invitation again" in line for line in told)
+
+
+def happening(kind: str, attempt: int | None = None, **data: Any) -> dict[str, Any]:
+    return {"at": at(8), "kind": kind, "attempt": attempt, "detail": "", "data": data}
+
+
+@pytest.mark.parametrize(
+    ("history", "numbers"),
+    [
+        ([("planned", None), ("tried", 1), ("started", 2), ("joined", 2), ("ended", 2)], [None, 1, 2, None, None]),
+        # Looked at while it was silent (4), told to leave, in two attempts (5, 6).
+        ([("started", 3), ("joined", 4), ("cancelled", None), ("tried", 5), ("ended", 6)], [1, None, None, None, None]),
+        # The answer came after the callback; it came back to the call.
+        ([("joined", 1), ("started", 1), ("tried", 2), ("started", 3)], [1, 1, None, 2]),
+        ([("cancelled", None), ("planned", None), ("failed", 1)], [None, None, 1]),
+        ([("planned", None), ("missed", 1)], [None, None]),
+    ],
+)
+def test_only_what_was_sent_is_a_try(history: list[tuple[str, int | None]], numbers: list[int | None]) -> None:
+    assert tries([happening(*one) for one in history]) == numbers
 
 
 @pytest.mark.parametrize(
@@ -104,6 +144,16 @@ def test_what_is_missing_is_said(change: dict[str, Any], line: str) -> None:
                 "Reply r1: ACCEPTED to alex@acme.example: undeliverable since 2026-03-01 09:00 UTC",
                 "  not delivered (5.1.1): 550 \N{REPLACEMENT CHARACTER} no",
                 "  delayed",
+            ],
+        ),
+        (
+            {"raw": b"Subject: Yes\r\nContent-Type: text/plain\r\n\r\nI will \x1b[2J be there.\r\n"},
+            [
+                "Reply r1: ACCEPTED to alex@acme.example: queued since 2026-03-01 08:00 UTC",
+                "  Subject: Yes",
+                "  Content-Type: text/plain",
+                "  ",
+                "  I will \N{REPLACEMENT CHARACTER}[2J be there.",
             ],
         ),
         (
