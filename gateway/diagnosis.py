@@ -51,7 +51,8 @@ class Line:
 
 
 def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    """One line: servers write several, with tabs."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
 
 
 def good(check: str, found: str) -> Line:
@@ -73,6 +74,15 @@ def clock(difference: timedelta, whose: str) -> Line:
     if abs(difference) > MAX_SKEW:
         return bad("clock", found, "let this machine follow NTP (timedatectl set-ntp true): joins are due by its clock")
     return good("clock", f"within {MAX_SKEW.seconds} s of {whose}")
+
+
+def closed(why: str, *, is_file: bool) -> Line:
+    """A store that cannot be asked, in its own words; `is_file`: SQLite."""
+    if "not a database" in why or "malformed" in why:
+        return bad("store", why, "this file is no store, or damaged: look at store.url, or put a copy in its place")
+    if is_file:
+        return bad("store", why, "look at store.url, and whether the gateway's user may read and write that file")
+    return bad("store", why, "look at store.url, and whether its server runs")
 
 
 def space(check: str, folder: str, free: int) -> Line:
@@ -178,11 +188,13 @@ def certificate(found: Held, hosts: Sequence[str], now: datetime) -> Line:
         return bad(check, f"it ended on {ends}", renew)
     if found.ends - now < ENDS_SOON:
         return bad(check, f"it ends on {ends}", renew)
+    if not found.names:
+        return bad(check, "it names nobody (no subjectAltName)", "get one for the names in MX: clients look there only")
+    names = ", ".join(found.names)
     missing = [host for host in hosts if not any(_covers(name, host) for name in found.names)]
     if missing:
-        names = ", ".join(found.names) or "nobody"
         return bad(check, f"it is for {names}, not for {', '.join(missing)}", "get one for the names in MX")
-    return good(check, f"for {', '.join(found.names) or 'nobody'}, until {ends}")
+    return good(check, f"for {names}, until {ends}")
 
 
 def _covers(name: str, host: str) -> bool:

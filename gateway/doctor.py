@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 from zoneinfo import TZPATH
 
 import aiosmtplib
@@ -98,6 +99,9 @@ class Doctor:
         url = self.settings.store.url
         path = _file_of(url)
         if path is not None and not path.exists():
+            if _no_place(path.parent):
+                yield bad("store", f"there is no {path}, and none can be made", "look at the folder of store.url")
+                return
             yield bad("store", f"there is no {path} yet", "pal-gateway db upgrade makes it, and so does serve")
             return
         try:
@@ -108,7 +112,7 @@ class Doctor:
         try:
             yield from _inside(engine)
         except DatabaseError as error:
-            yield bad("store", str(error.orig).strip(), "look at store.url, and whether its server runs")
+            yield diagnosis.closed(str(error.orig), is_file=path is not None)
         finally:
             engine.dispose()
 
@@ -119,13 +123,12 @@ class Doctor:
         if not self.settings.relay.host:
             wanted["relay.folder"] = self.settings.relay.folder
         for name, folder in wanted.items():
-            there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
-            if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-                yield bad(
-                    name, f"{there} cannot be written to", f"let the gateway's user write there, or change {name}"
-                )
+            fault = _no_place(folder)
+            if fault:
+                setting = name.removeprefix("folder of ")
+                yield bad(name, fault, f"let the gateway's user write there, or change {setting}")
             else:
-                yield diagnosis.space(name, str(folder), shutil.disk_usage(there).free)
+                yield diagnosis.space(name, str(folder), shutil.disk_usage(_nearest(folder)).free)
 
     async def _clock(self) -> list[Line]:
         known = [self.settings.platform.base_url]
@@ -276,14 +279,15 @@ class Doctor:
         # Where nothing can be listed, a call is asked for that nobody has begun.
         call = replace(search, params={**search.params, "limit": 1}) if search else targets()[kind].look("doctor")
         platform = Platform(base_url, api_key, kind)
+        where = urlsplit(base_url).netloc.rpartition("@")[2]
         try:
             async with asyncio.timeout(self.seconds):
                 said = await platform.ask(call)
         except TimeoutError:
-            return diagnosis.target(setting, None, f"no answer within {self.seconds:.0f} s", knows=True)
+            return diagnosis.target(setting, None, f"{where}: no answer within {self.seconds:.0f} s", knows=True)
         finally:
             await platform.close()
-        detail = said.detail if isinstance(said, Refused) else ""
+        detail = f"{where}: {said.detail}" if isinstance(said, Refused) else ""
         return diagnosis.target(setting, said.status, detail, knows=search is not None)
 
     async def _public(self) -> list[Line]:
@@ -325,6 +329,29 @@ def _inside(engine: Engine) -> Iterator[Line]:
 def _file_of(url: str) -> Path | None:
     """The file of a SQLite store."""
     return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(one for one in (folder.absolute(), *folder.absolute().parents) if _is_there(one))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # of a folder above
+        return False
+
+
+def _no_place(folder: Path) -> str:
+    """Why nothing can be written into a folder, nor the folder be made; '' where it can."""
+    there = _nearest(folder)
+    is_missing = there != folder.absolute()
+    # What the kernel shows as files (such as /proc) is of no size, and says of itself that it can be written to.
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK) and (not is_missing or shutil.disk_usage(there).total):
+        return ""
+    lacking = f"there is no {folder}, and " if is_missing else ""
+    return f"{lacking}{there} cannot be written to"
 
 
 def _impatient(url: str, seconds: float) -> str:

@@ -252,7 +252,36 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     found = examined(settings_for(tmp_path, relay={"folder": tmp_path / "file" / "replies"}), Zone())
     line = found["relay.folder"]
-    assert (line.state, line.found) == ("not ok", f"{tmp_path}/file cannot be written to")
+    lacking = f"there is no {tmp_path}/file/replies"
+    assert (line.state, line.found) == ("not ok", f"{lacking}, and {tmp_path}/file cannot be written to")
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, store={"url": "sqlite:////proc/nope/x.db"}, relay={"folder": "/proc/x"})
+    found = examined(settings, Zone())
+    said = {check: found[check].found for check in ("store", "folder of store.url", "relay.folder")}
+    assert said == {
+        "store": "there is no /proc/nope/x.db, and none can be made",
+        "folder of store.url": "there is no /proc/nope, and /proc cannot be written to",
+        "relay.folder": "there is no /proc/x, and /proc cannot be written to",
+    }
+    assert "or change relay.folder" in found["relay.folder"].mend
+
+
+def test_who_cannot_be_asked_is_named_in_one_line(tmp_path: Path) -> None:
+    url, platform = "postgresql://nobody@127.0.0.1:1/x", {"base_url": "http://127.0.0.1:1", "api_key": KEY}
+    found = examined(settings_for(tmp_path, store={"url": url}, platform=platform), Zone())
+    assert found["platform"].found.startswith("127.0.0.1:1: "), found["platform"]
+    line = found["store"]
+    assert ("127.0.0.1" in line.found, "its server runs" in line.mend) == (True, True), line
+    assert "\N{REPLACEMENT CHARACTER}" not in line.found
+    assert line.found.isprintable()
+
+
+def test_a_file_that_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "a.db").write_text("this is no database" * 100)
+    line = examined(settings_for(tmp_path, store={"url": f"sqlite:///{tmp_path}/a.db"}), Zone())["store"]
+    assert (line.found, "this file is no store" in line.mend) == ("file is not a database", True), line
 
 
 def test_a_store_of_another_schema(tmp_path: Path, store_url: str) -> None:

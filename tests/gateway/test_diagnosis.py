@@ -14,6 +14,7 @@ from gateway.diagnosis import (
     bad,
     certificate,
     clock,
+    closed,
     exchangers,
     sender_policy,
     signing_key,
@@ -64,6 +65,7 @@ JUDGED: dict[str, tuple[Line, str, str]] = {
     "ended": (certificate(held(-1), [], NOW), "not ok", "it ended on 2026-02-28"),
     "another's": (certificate(held(99), ["mx2.acme.example"], NOW), "not ok", "not for mx2.acme.example"),
     "one label only": (certificate(held(99, "*.acme.example"), ["a.b.acme.example"], NOW), "not ok", "not for a.b"),
+    "nobody's": (certificate(Held((), NOW + timedelta(days=99)), [], NOW), "not ok", "it names nobody"),
     "platform": (target("platform", 200, "", knows=True), "ok", "takes the key"),
     "wrong key": (target("platform", 401, "", knows=True), "not ok", "it refuses the key (401)"),
     "wrong address": (target("platform", 404, "", knows=True), "not ok", "it answers 404"),
@@ -76,6 +78,16 @@ JUDGED: dict[str, tuple[Line, str, str]] = {
 def test_each_answer_is_judged(line: Line, state: str, found: str) -> None:
     assert (line.state.value, found in line.found) == (state, True), line
     assert bool(line.mend) is (state == "not ok"), "what is not ok has a mend"
+
+
+def test_a_file_has_another_mend_than_a_server() -> None:
+    assert "file is no store" in closed("file is not a database", is_file=True).mend
+    assert "read and write that file" in closed("unable to open database file", is_file=True).mend
+    assert "its server runs" in closed("connection refused", is_file=False).mend
+
+
+def test_what_a_server_says_in_lines_is_one() -> None:
+    assert bad("store", "failed:\n\tIs it there?\n", "look").without([]).found == "failed: Is it there?"
 
 
 def test_no_secret_and_no_escape_is_told() -> None:
