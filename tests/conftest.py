@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import warnings
@@ -60,3 +61,11 @@ def logs_as_they_were() -> Iterator[None]:
     logging.captureWarnings(capture=False)
     warnings.showwarning = caught
     logging.getLogger().handlers[:] = handlers
+
+
+@pytest.fixture
+def without_collections() -> Iterator[None]:
+    """For a test that counts CPU: going through what all the tests before have left would count, too."""
+    gc.disable()
+    yield
+    gc.enable()

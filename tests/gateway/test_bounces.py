@@ -17,6 +17,8 @@ from gateway.reports import MAX_WORDS, Fate, report_of
 from gateway.verdict import Reason
 from tests.returned import FORMS, POSTFIX, Returned
 
+pytestmark = pytest.mark.usefixtures("without_collections")
+
 BOUNCES = Bounces(b"a secret")
 LETTER = "r" + "0a" * 12
 DOMAIN = "invite.example.com"

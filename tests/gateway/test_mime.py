@@ -14,6 +14,8 @@ from gateway.mime import MAX_DEPTH, MAX_HEADER_BYTES, MAX_PARTS, MailFacts, pars
 from gateway.reading import read_mail
 from gateway.verdict import Reason
 
+pytestmark = pytest.mark.usefixtures("without_collections")
+
 CALENDAR = """BEGIN:VCALENDAR\r
 VERSION:2.0\r
 METHOD:REQUEST\r

@@ -8,6 +8,8 @@ import pytest
 
 from gateway.pals import Pal, allowed_by, allowlist_fault, username_fault
 
+pytestmark = pytest.mark.usefixtures("without_collections")
+
 
 @pytest.mark.parametrize("name", ["ada", "a1", "acme-anna", "a.b_c-d", "Anna", "bot", "bots", "robot1", "0x"])
 def test_usernames(name: str) -> None:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from gateway.platforms import FIELDS, PLATFORMS, Candidate, Link, candidates, choose, classify, cut
 
+pytestmark = pytest.mark.usefixtures("without_collections")
+
 MEET = "https://meet.google.com/abc-defg-hij"
 OTHER_MEET = "https://meet.google.com/xyz-wxyz-xyz"
 ZOOM = "https://us02web.zoom.us/j/88395547586?pwd=4KcslVk8qLNSDcTSjalXdrLbGG8xmR.1"

@@ -25,6 +25,8 @@ from tests.scheduler.calendars import BERLIN_START, FIXED, HOUR, at, bound, even
 from tests.scheduler.generated import rule_parts, start_times
 from tests.scheduler.hostile import EVERY_DAY, EVERY_HOUR, HOSTILE, REFUSED, answer, invitation
 
+pytestmark = pytest.mark.usefixtures("without_collections")
+
 DAILY = ["03-02 08:00", "03-03 08:00", "03-04 08:00"]
 ALL_DAY_START = "DTSTART;VALUE=DATE:20260302"
 
