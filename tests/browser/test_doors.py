@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -148,3 +149,33 @@ def test_forms_are_bounded(visitor: httpx.Client) -> None:
     assert visitor.post("/pals", data={f"f{one}": "x" for one in range(200)}).status_code == 400
     assert visitor.get("/invitations", params={"q": "x" * 201}).status_code == 404
     assert visitor.get("/invitations", params={"cursor": "x"}).status_code == 400
+
+
+def test_the_username_that_a_pal_has_can_be_kept(served: Running, visitor: httpx.Client, account: str) -> None:
+    """Typed again in its own form it is free; in another PAL's form, and in another account's, it is not."""
+    with served.client(served.key(account)) as api:
+        own, other = (_a_pal(api, f"{account}-{number}") for number in (1, 2))
+    asked = {"username": f"{account}-1"}
+    assert "can be had" in visitor.get("/pals/username", params={**asked, "own": own}).text
+    assert "not free" in visitor.get("/pals/username", params={**asked, "own": other}).text
+    with signed_in(served, served.key(f"{account}-other")) as stranger:
+        assert "not free" in stranger.get("/pals/username", params={**asked, "own": own}).text
+
+
+def _a_pal(api: httpx.Client, username: str) -> str:
+    """The id of a new PAL."""
+    layers = {"conferencing": {"username": username}}
+    pal = {"pal_name": "Ada", "system_prompt": "You are Ada.", "default_face_id": "face-1", "layers": layers}
+    return str(api.post("/v2/pals", json=pal).json()["pal_id"])
+
+
+def test_who_only_looks_waits_for_no_other_process_that_writes(tmp_path: Path) -> None:
+    """What is asked beside writers is answered while one of them holds the store; SQLite has one at a time."""
+    with serving(settings_for(tmp_path, roles=("http",))) as served:
+        key = served.key("acme")
+        served.client(key).get("/v2/joins").raise_for_status()
+        with signed_in(served, key) as visitor, closing(sqlite3.connect(tmp_path / "gateway.db")) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            assert served.client(key).get("/v2/joins").status_code == 200
+            assert served.client(key).get("/v2/invites").status_code == 200
+            assert visitor.get("/").status_code == 200
