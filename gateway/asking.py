@@ -10,16 +10,16 @@ from http.client import HTTPConnection, HTTPException
 from typing import Final
 
 from gateway.config import Settings
+from gateway.sockets import reachable
 
 PATIENCE: Final = 5.0  # seconds; the process itself answers within two
-_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  nothing is bound to them here
 
 
 def readiness(settings: Settings) -> tuple[str, bool]:
     """What the gateway says, and whether it is ready."""
     of = settings.metrics
     host, port = (of.host, of.port) if of.port is not None else (settings.http.host, settings.http.port)
-    host = _ANY.get(host, host)
+    host = reachable(host)
     connection = HTTPConnection(host, port, timeout=PATIENCE)
     try:
         connection.request("GET", "/readyz")

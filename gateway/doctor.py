@@ -35,6 +35,7 @@ from gateway.diagnosis import Line, bad, good, skipped
 from gateway.inbound.certificate import BadCertificate, Certificate
 from gateway.lookups import Question, Records
 from gateway.resolver import Resolver
+from gateway.sockets import reachable
 from scheduler.clock import utc_now
 from scheduler.database import connect
 from scheduler.platform import Platform, Refused
@@ -218,7 +219,7 @@ class Doctor:
         if smtp.proxy_from:
             return [skipped(check, "it is answered to proxies only (smtp.proxy_from)", "connect by way of the proxy")]
         try:
-            banner = await self._banner(_reachable(smtp.host), smtp.port)
+            banner = await self._banner(reachable(smtp.host), smtp.port)
         except (OSError, TimeoutError) as error:
             mend = "is the gateway running? pal-gateway serve; or look at smtp.host"
             return [bad(check, _words(error), mend)]
@@ -301,7 +302,7 @@ class Doctor:
             )
         if not http.public_url and ("http" not in settings.roles or http.port == 0):
             return [*lines, skipped("http", "this process answers no HTTP" if http.port else "it is any free port")]
-        url = (http.public_url or f"http://{_in_url(_reachable(http.host))}:{http.port}").rstrip("/") + "/healthz"
+        url = (http.public_url or f"http://{_in_url(reachable(http.host))}:{http.port}").rstrip("/") + "/healthz"
         check = "http.public_url" if http.public_url else f"http.port {http.port}"
         mend = "is the gateway running, and does the proxy in front pass everything on to http.port?"
         try:
@@ -404,11 +405,6 @@ def _shown(server: ssl.SSLContext, chain: Path) -> diagnosis.Held:
         except ssl.SSLWantReadError:
             continue
     return diagnosis.certificate_of(asking.getpeercert() or {})
-
-
-def _reachable(host: str) -> str:
-    """Where a listener on every address is found from here."""
-    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
 def _in_url(host: str) -> str:

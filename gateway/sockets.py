@@ -45,3 +45,8 @@ def _listening(found: socket.socket) -> Iterator[None]:
     except OSError:
         found.close()
         raise
+
+
+def reachable(host: str) -> str:
+    """Where a listener on an address is found from this machine; one on every address, on loopback."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  nothing is bound here
