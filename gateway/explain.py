@@ -16,7 +16,7 @@ from gateway.verdict import TO_OPERATOR, TO_ORGANIZER, Reason, Verdict
 from scheduler.happening import Happening
 from scheduler.joins import Join, JoinState
 
-# The rules of docs/senders.md.
+# The rules of docs/explanation/senders.md.
 RULES: Final = {
     "a": "its From, aligned with DKIM or SPF",
     "b": "its From, for which Google vouches",

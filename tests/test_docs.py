@@ -21,7 +21,7 @@ from tests.scenario import read_scenarios
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-EDGE_CASES = ROOT / "docs" / "edge-cases.md"
+EDGE_CASES = ROOT / "docs" / "reference" / "edge-cases.md"
 PAGES = (README, *sorted((ROOT / "docs").glob("**/*.md")))
 CASES = range(1, 45)
 
