@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BESIDE := tests/process tests/commands tests/store tests/browser
 
-.PHONY: setup run demo test check chaos contract samples screenshots fuzz bench lock clean
+.PHONY: setup run demo test check chaos contract samples docs screenshots debian fuzz bench lock clean
 MINUTES ?= 5
 SEED ?= $(shell date +%s)
 .DELETE_ON_ERROR:
@@ -15,8 +15,8 @@ setup: $(STAMP)  ## the virtual environment .venv, from the hashed lock
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=…" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 run: setup  ## start the gateway on its embedded default, show one invitation from mail to call, go on serving
@@ -46,8 +46,15 @@ contract: setup  ## the HTTP API against what OpenAPI tells of it, for some minu
 samples: setup  ## play samples/ again and show what differs from the .expect files
 	@$(BIN)/python -m tests.samples
 
+docs: setup  ## the documentation as pages, into var/site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "var/site/index.html"
+
 screenshots: setup  ## the pictures of the page in docs/screenshots, anew (needs Chromium)
 	@$(BIN)/python -m tests.browser.screenshots
+
+debian:  ## the two commands in a fresh Debian 12, as root and as an ordinary user (needs root and debootstrap; long)
+	@tests/debian.sh var/debian
 
 fuzz: setup  ## look for mails that break the desk, for MINUTES; what it finds is kept in var/fuzz
 	@$(BIN)/python -m tests.fuzz --seconds $$(($(MINUTES) * 60)) --seed $(SEED)
