@@ -314,7 +314,11 @@ def _may_forward(mail: Arrived, trust: Trust) -> bool:
 
 
 def _spf(mail: Arrived, trust: Trust, answers: Answers) -> Permission | None:
-    """What SPF says, None where it could not count: the domain is not that of From (or of the forwarder)."""
+    """What SPF says, None where it could not count: the domain is not that of From (or of the forwarder), or the only
+    address that is known is the operator's own front server's, which its own domain allows to send.
+    """
+    if trust.is_pinned(mail.origin.address):
+        return None
     domain = identity(mail.mail_from, mail.origin)
     counts = [mail.claimed, *([mail.sent_by] if _may_forward(mail, trust) else [])]
     if not any(is_aligned(domain, domain_of(one)) for one in counts):

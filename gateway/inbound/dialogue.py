@@ -28,6 +28,7 @@ from gateway.inbound.peers import XCLIENT_OFFER, address_of, group_of, is_among,
 
 CHUNK: Final = 256 * 1024  # bytes that are read at once after DATA
 COMMAND_LIMIT: Final = 1000  # characters; RFC 5321 4.5.3.1.4 asks for 512 and room for extensions
+HERE: Final = "127.0.0.1"  # who comes by a Unix socket is on this machine, too, and may be listed as that
 HEADER_SECONDS: Final = 10  # for a proxy's header, which comes at once
 LINGER_SECONDS: Final = 5  # for the last word to be read
 OVERRUN: Final = 1.2  # times the size, after which nobody listens any more
@@ -136,7 +137,8 @@ class Dialogue(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: it is open; once more when TLS has begun."""
         if self.transport is None:
-            self._address = self._front = address_of(transport.get_extra_info("peername"))
+            self._address = address_of(transport.get_extra_info("peername"))
+            self._front = self._address or HERE
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:

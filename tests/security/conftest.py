@@ -23,7 +23,7 @@ from gateway.pals import Pal
 from gateway.store import InviteRow
 from scheduler.clock import utc_now
 from scheduler.joins import LIVE, Join
-from tests.security.world import Mail, Zone, world
+from tests.security.world import ACME_SERVER, Mail, Zone, world
 from tests.wire.test_main_path import running, settings_for
 
 _NUMBERS = count(1)
@@ -36,6 +36,7 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "trusting": {"sender_auth": "require", "arc_sealers": ["forwarder.example"], "meeting_forwards": True},
     "distrusting": {"sender_auth": "require", "google_vouching": False, "apple_vouching": False},
     "fronted": {"sender_auth": "require", "auth_results": "mx.invite.example.com", "pinned_peers": ["10.9.8.0/24"]},
+    "fronted without results": {"sender_auth": "require", "pinned_peers": [ACME_SERVER]},
 }
 
 

@@ -176,6 +176,13 @@ def the_front_server_s_name_from_another_network(to: str) -> Mail:
     return Mail(f"Authentication-Results: mx.invite.example.com; {FOUND}\r\n".encode() + raw, uid, EVE, "10.9.9.7")
 
 
+@at("fronted without results", UNKNOWN)
+def the_front_server_s_own_address(to: str) -> Mail:
+    """Acme's SPF record names its own front server, which brings mail of all the world."""
+    raw, uid = compose(to)
+    return Mail(raw, uid, BOSS, ACME_SERVER)
+
+
 @at("fronted", UNKNOWN)
 def another_server_s_name_from_the_front_server(to: str) -> Mail:
     raw, uid = compose(to)

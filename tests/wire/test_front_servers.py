@@ -6,15 +6,20 @@ import asyncio
 import smtplib
 import socket
 import struct
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gateway.app import CannotStart, Gateway
+from gateway.demo import invitation
 from gateway.inbound.dialogue import Dialogue, Kind, origin_of
 from gateway.inbound.peers import Client, group_of, normal, xclient
+from scheduler.clock import utc_now
 from tests.wire.ports import ANNA, BEN, DOMAIN, MAIL, Talk, port, talk
+from tests.wire.test_bounces import invites_over_http
 from tests.wire.test_main_path import running, settings_for
 
 HERE: dict[str, Any] = {"proxy_from": ("127.0.0.0/8",)}
@@ -176,6 +181,30 @@ def test_lmtp_answers_for_each_recipient(tmp_path: Path) -> None:
                 assert (await client.say("NOOP")).startswith("250 2.0.0 OK")
             (mail,) = here.mails()
             assert mail.recipients == (ANNA, BEN)
+
+    asyncio.run(path())
+
+
+def test_who_comes_by_a_unix_socket_is_listed_as_this_machine(tmp_path: Path) -> None:
+    """Its client's address is not known, and may be told; what is said of a listed server is believed."""
+
+    async def path() -> None:
+        doors: dict[str, Any] = {"port": 0, "lmtp_socket": tmp_path / "lmtp", "xclient_from": ["127.0.0.1"]}
+        senders = {"auth_results": "mx.example.com", "pinned_peers": ["127.0.0.1"]}
+        async with running(settings_for(tmp_path, smtp=doors, senders=senders)) as gateway:
+            front = Talk(*await asyncio.open_unix_connection(tmp_path / "lmtp"))
+            assert (await front.hear()).startswith("220 ")
+            assert "XCLIENT" in await front.say("LHLO front.example")
+            assert gateway.mail is not None
+            assert origin_of(session_of(SimpleNamespace(edge=gateway.mail._edge))) == ("", "front.example", "127.0.0.1")
+            _, raw = invitation(ANNA, utc_now() + timedelta(days=1))
+            await front.begin(hello="LHLO front.example")
+            found = b"Authentication-Results: mx.example.com; dmarc=pass header.from=acme.example\r\n"
+            assert (await front.say(found + raw + b".")).startswith("250")
+            (invite,) = await invites_over_http(gateway)
+            assert invite["authentication"]["auth_id"] == "alex@acme.example"
+            front.writer.close()
+            await front.writer.wait_closed()
 
     asyncio.run(path())
 
