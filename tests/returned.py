@@ -109,6 +109,74 @@ Content-Transfer-Encoding: 8bit
     "550 5.1.1 <boss@acme.example>: Recipient address rejected",
 )
 
+# As Postfix 3.7 writes it; the mail was refused after DATA.
+POSTFIX_TODAY = Returned(
+    """\
+Received: by mx.example.com (Postfix)
+\tid C383A20EA83; Mon,  2 Mar 2026 09:00:00 +0000 (UTC)
+Date: Mon,  2 Mar 2026 09:00:00 +0000 (UTC)
+From: Mail Delivery System <MAILER-DAEMON@mx.example.com>
+Subject: Undelivered Mail Returned to Sender
+To: {to}
+Auto-Submitted: auto-replied
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status;
+\tboundary="B345220EC18.1772442000/mx.example.com"
+Content-Transfer-Encoding: 8bit
+Message-Id: <20260302090000.C383A20EA83@mx.example.com>
+
+This is a MIME-encapsulated message.
+
+--B345220EC18.1772442000/mx.example.com
+Content-Description: Notification
+Content-Type: text/plain; charset=utf-8
+Content-Transfer-Encoding: 8bit
+
+This is the mail system at host mx.example.com.
+
+I'm sorry to have to inform you that your message could not
+be delivered to one or more recipients. It's attached below.
+
+For further assistance, please send mail to postmaster.
+
+                   The mail system
+
+<boss@acme.example>: host mx.acme.example[192.0.2.9] said: 550 5.7.1 No replies
+    from robots here (in reply to end of DATA command)
+
+--B345220EC18.1772442000/mx.example.com
+Content-Description: Delivery report
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.example.com
+X-Postfix-Queue-ID: B345220EC18
+X-Postfix-Sender: rfc822; {to}
+Arrival-Date: Mon,  2 Mar 2026 09:00:00 +0000 (UTC)
+
+Final-Recipient: rfc822; boss@acme.example
+Original-Recipient: rfc822;boss@acme.example
+Action: failed
+Status: 5.7.1
+Remote-MTA: dns; mx.acme.example
+Diagnostic-Code: smtp; 550 5.7.1 No replies from robots here
+
+--B345220EC18.1772442000/mx.example.com
+Content-Description: Undelivered Message
+Content-Type: message/rfc822
+Content-Transfer-Encoding: 8bit
+
+Return-Path: <{to}>
+Received: from localhost (unknown [127.0.0.1])
+\tby mx.example.com (Postfix) with ESMTP id B345220EC18
+\tfor <boss@acme.example>; Mon,  2 Mar 2026 09:00:00 +0000 (UTC)
+{original}
+--B345220EC18.1772442000/mx.example.com--
+""",
+    Fate.FAILED,
+    "5.7.1",
+    "550 5.7.1 No replies from robots here",
+)
+
 EXCHANGE = Returned(
     """\
 From: <postmaster@acme.example>
@@ -683,6 +751,7 @@ Disposition: automatic-action/MDN-sent-automatically; deleted
 
 FORMS: dict[str, Returned] = {
     "Postfix": POSTFIX,
+    "Postfix 3.7, after DATA": POSTFIX_TODAY,
     "Exchange Online": EXCHANGE,
     "Exchange Online, its status part lost": EXCHANGE_BARE,
     "Exchange 2007, from nobody": EXCHANGE_OLD,

@@ -120,6 +120,7 @@ async def behind(front: Front, folder: Path, settings: dict[str, Any]) -> AsyncI
         "relay": {"host": "127.0.0.1", "port": front.port, "start_tls": False},
         "domains": {"by_lmtp": BY_LMTP, "by_socket": BY_SOCKET},
         "senders": PINNED,
+        "reading": {"readers": 1},
     }
     async with running(settings_for(folder, **{**values, **settings})) as gateway:
         with gateway.engine.begin() as connection:
