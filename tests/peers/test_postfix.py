@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import smtplib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -43,6 +44,7 @@ from tests.peers.postfix import (
 from tests.wire.test_bounces import invites_over_http
 from tests.wire.test_main_path import ANNA, running, settings_for, until
 
+HOW_TO: Final = SHIPPED.parents[1] / "docs" / "how-to" / "postfix.md"
 STRANGER: Final = "198.51.100.7"  # a server of the Internet (RFC 5737)
 WAYS: Final = (BY_SMTP, BY_LMTP, BY_SOCKET)
 ANNAS: Final = tuple(f"anna@{domain}" for domain in WAYS)
@@ -330,12 +332,18 @@ def test_what_the_milter_found_counts_from_pinned_peers_only(tmp_path: Path, fro
 
 
 def test_the_settings_that_are_shipped() -> None:
-    """deploy/postfix/gateway.toml is read, fits main.cf and transport, and is what these tests run with."""
+    """deploy/postfix/gateway.toml is read, fits main.cf, transport and the page, and is what these tests run with."""
     settings = load(SHIPPED / "gateway.toml")
     shipped = (SHIPPED / "main.cf").read_text("utf-8")
     limit = next(int(line.partition("=")[2]) for line in shipped.splitlines() if line.startswith("message_size_limit"))
     assert limit + 64 * 1024 < settings.smtp.max_bytes
-    assert f"relay:[{settings.smtp.host}]:{settings.smtp.port}" in (SHIPPED / "transport").read_text("utf-8")
+    transport = (SHIPPED / "transport").read_text("utf-8")
+    assert f"relay:[{settings.smtp.host}]:{settings.smtp.port}" in transport
+    page = HOW_TO.read_text("utf-8")
+    for domain, way in re.findall(rf"^#?({re.escape(BY_SMTP)})\s+(\S+)$", transport, re.MULTILINE):
+        assert f"`{domain} {way}`" in page
+    for name in SHIPPED.iterdir():
+        assert f"`{name.name}`" in page
     assert settings.domain == BY_SMTP
     assert settings.senders.auth_results == PINNED["auth_results"]
     assert [str(one) for one in settings.senders.pinned_peers] == PINNED["pinned_peers"]
