@@ -6,8 +6,8 @@ import asyncio
 import re
 import smtplib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from email import message_from_bytes
 from functools import partial
@@ -18,13 +18,12 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
-from gateway import store, store_outbox
+from gateway import store
 from gateway.app import Gateway
 from gateway.bounces import is_bounce_address
 from gateway.config import load
 from gateway.demo import ORGANIZER, invitation
 from gateway.pals import Pal, pal_id
-from gateway.store_outbox import LetterRow, LetterState
 from scheduler.clock import utc_now
 from tests.conftest import not_here
 from tests.peers.postfix import (
@@ -52,23 +51,24 @@ PINNED: Final = {"auth_results": SERVER, "pinned_peers": ["127.0.0.0/8"]}  # as 
 _NUMBERS: Final = count(1)
 
 
-@pytest.fixture(scope="module")
-def front() -> Iterator[Front]:
-    """One Postfix for all tests of this file."""
-    try:
-        with running_postfix() as found:
-            yield found
-    except Missing as missing:
-        not_here(f"Postfix: {missing} (tests/peers/install.sh installs it)")
-
-
 @dataclass
 class Scene:
-    """A gateway behind a Postfix, and the organizers' server."""
+    """A Postfix, the organizers' server and a gateway that goes down and comes up again, with other settings or not."""
 
     front: Front
-    gateway: Gateway
     outside: Organizers
+    folder: Path
+    settings: dict[str, Any] | None = None  # None: it is down
+    gateway: Gateway = field(init=False)
+    _up: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def up(self, **settings: Any) -> None:
+        self.gateway = await self._up.enter_async_context(behind(self.front, self.folder, settings))
+        self.settings = settings
+
+    async def down(self) -> None:
+        self.settings = None
+        await self._up.aclose()
 
     def mails(self) -> list[store.MailRow]:
         with self.gateway.engine.connect() as connection:
@@ -84,17 +84,6 @@ class Scene:
         assert isinstance(found, store.MailRow)
         return found
 
-    async def letter(self, state: str) -> LetterRow:
-        """The only answer in a state, once there is one."""
-
-        async def look() -> list[LetterRow]:
-            with self.gateway.engine.connect() as connection:
-                return store_outbox.find_letters(connection, [state], 2)
-
-        (found,) = await until(look)
-        assert isinstance(found, LetterRow)
-        return found
-
     async def invite(self, uid: str) -> dict[str, Any]:
         """What was decided on an invitation."""
 
@@ -104,14 +93,40 @@ class Scene:
         return dict(await until(look))
 
 
-def in_front(folder: Path, front: Front, path: Callable[[Scene], Awaitable[None]], **settings: Any) -> None:
-    """Play a path with a gateway behind a Postfix."""
+Story = Callable[[Scene], Awaitable[None]]
+Play = Callable[[Story], None]
 
-    async def run() -> None:
-        async with milter(front.milter), organizers(front.outside) as outside, behind(front, folder, settings) as here:
-            await path(Scene(front, here, outside))
 
-    asyncio.run(run())
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, Scene]]:
+    """One Postfix, and one loop for all that is around it, for all tests of this file."""
+    try:
+        with running_postfix() as front, asyncio.Runner() as runner:
+            around = AsyncExitStack()
+            runner.run(around.enter_async_context(milter(front.milter)))
+            outside = runner.run(around.enter_async_context(organizers(front.outside)))
+            scene = Scene(front, outside, tmp_path_factory.mktemp("gateway"))
+            yield runner, scene
+            runner.run(scene.down())
+            runner.run(around.aclose())
+    except Missing as missing:
+        not_here(f"Postfix: {missing} (tests/peers/install.sh installs it)")
+
+
+@pytest.fixture
+def play(stage: tuple[asyncio.Runner, Scene]) -> Play:
+    """Plays a path with a gateway of deploy/postfix/gateway.toml behind the Postfix."""
+    runner, scene = stage
+
+    async def begin_and(path: Story) -> None:
+        if scene.settings != {}:
+            await scene.down()
+            await scene.up()
+        scene.outside.taken.clear()
+        scene.outside.says = Organizers.says
+        await path(scene)
+
+    return lambda path: runner.run(begin_and(path))
 
 
 @asynccontextmanager
@@ -165,10 +180,10 @@ async def empty(front: Front) -> None:
     await until(look)
 
 
-def test_in_by_each_way_with_what_the_milter_found_and_the_reply_out(tmp_path: Path, front: Front) -> None:
+def test_in_by_each_way_with_what_the_milter_found_and_the_reply_out(play: Play) -> None:
     async def one(here: Scene, address: str) -> None:
         uid, raw = invited(address)
-        assert (await send(front, raw, address)).startswith("250 2.0.0 Ok: queued")
+        assert (await send(here.front, raw, address)).startswith("250 2.0.0 Ok: queued")
         mail = await here.mail(uid)
         assert (mail.recipients, mail.mail_from) == ((address,), ORGANIZER)
         found = (await here.invite(uid))["authentication"]
@@ -178,10 +193,9 @@ def test_in_by_each_way_with_what_the_milter_found_and_the_reply_out(tmp_path: P
         await asyncio.gather(*(one(here, address) for address in ANNAS))
 
         async def answered() -> bool:
-            return len(here.outside.taken) == len(ANNAS)
+            return {mail_from.rpartition("@")[2] for mail_from, _, _ in here.outside.taken} == set(WAYS)
 
         await until(answered)
-        assert {mail_from.rpartition("@")[2] for mail_from, _, _ in here.outside.taken} == set(WAYS)
         for mail_from, to, reply in here.outside.taken:
             assert to == ORGANIZER
             assert message_from_bytes(reply)["Subject"] == "Accepted: Stand-up"
@@ -189,23 +203,22 @@ def test_in_by_each_way_with_what_the_milter_found_and_the_reply_out(tmp_path: P
             (_, by) = header_lines(reply, "Received")[0].split(" by ", 1)  # it left through the same Postfix
             assert by.startswith(SERVER)
 
-    in_front(tmp_path, front, path)
+    play(path)
 
 
-def test_an_unknown_pal_is_refused_in_our_words_and_a_known_one_asked_for_without_a_trace(
-    tmp_path: Path, front: Front
-) -> None:
+def test_an_unknown_pal_is_refused_in_our_words_and_a_known_one_asked_for_without_a_trace(play: Play) -> None:
     async def path(here: Scene) -> None:
-        strangers = [send(front, b"", f"nobody@{domain}") for domain in WAYS]
-        known = [asyncio.to_thread(asked, front, address) for address in (*ANNAS, f"postmaster@{BY_SMTP}")]
-        foreign, *said = await asyncio.gather(send(front, b"", "alex@elsewhere.example"), *strangers, *known)
+        before = here.mails()
+        strangers = [send(here.front, b"", f"nobody@{domain}") for domain in WAYS]
+        known = [asyncio.to_thread(asked, here.front, address) for address in (*ANNAS, f"postmaster@{BY_SMTP}")]
+        foreign, *said = await asyncio.gather(send(here.front, b"", "alex@elsewhere.example"), *strangers, *known)
         assert foreign.startswith("554 5.7.1 ")  # it is no open relay
         for one in said[: len(WAYS)]:
             assert one.startswith("550 5.1.1 ")
             assert "550 5.1.1 No PAL has this address" in one
         assert set(said[len(WAYS) :]) == {"250 2.1.5 Ok"}
-        assert here.mails() == []
-        assert here.outside.taken == []
+        assert here.mails() == before
+        assert "alex@elsewhere.example" not in {to for _, to, _ in here.outside.taken}
 
         # One that is made after a first try is known soon.
         late = f"nobody@{BY_SMTP}"
@@ -213,11 +226,11 @@ def test_an_unknown_pal_is_refused_in_our_words_and_a_known_one_asked_for_withou
             store.add_pal(connection, Pal(pal_id(late), "Late", late, "face-1"), utc_now())
 
         async def known_now() -> bool:
-            return (await asyncio.to_thread(asked, front, late)).startswith("250")
+            return (await asyncio.to_thread(asked, here.front, late)).startswith("250")
 
         await until(known_now)
 
-    in_front(tmp_path, front, path)
+    play(path)
 
 
 def asked(front: Front, address: str) -> str:
@@ -233,77 +246,77 @@ def asked(front: Front, address: str) -> str:
     return found
 
 
-def test_while_the_gateway_is_down_its_mail_waits(tmp_path: Path, front: Front) -> None:
+def test_while_the_gateway_is_down_its_mail_waits(play: Play) -> None:
     """Of PALs that Postfix knows; another one is answered 450, and the sender's own server comes again."""
 
-    async def path() -> None:
-        async with milter(front.milter), organizers(front.outside):
-            async with behind(front, tmp_path, {}):
-                known = await asyncio.gather(*(asyncio.to_thread(asked, front, address) for address in ANNAS))
-                assert set(known) == {"250 2.1.5 Ok"}
-            mails = [(*invited(address), address) for address in ANNAS]
-            unknown, *said = await asyncio.gather(
-                send(front, b"", f"stranger@{BY_SMTP}"), *(send(front, raw, address) for _, raw, address in mails)
-            )
-            assert unknown.startswith("450 4.1.1 ")
-            assert {one[:20] for one in said} == {"250 2.0.0 Ok: queued"}
-
-            async def tried() -> bool:
-                waiting = await asyncio.to_thread(front.queued)
-                return waiting.count('"delay_reason"') == len(ANNAS)
-
-            await until(tried)
-            async with behind(front, tmp_path, {}) as gateway:
-                here = Scene(front, gateway, Organizers())
-                for uid, _, address in mails:
-                    assert (await here.mail(uid)).recipients == (address,)
-                await empty(front)
-
-                async def refused() -> bool:  # what was "not now" a moment ago
-                    return (await send(front, b"", f"stranger@{BY_SMTP}")).startswith("550 5.1.1 ")
-
-                await until(refused)
-
-    asyncio.run(path())
-
-
-def test_while_the_store_is_away_its_mail_waits(tmp_path: Path, front: Front) -> None:
     async def path(here: Scene) -> None:
-        assert (await asyncio.to_thread(asked, front, ANNA)).startswith("250")
+        known = await asyncio.gather(*(asyncio.to_thread(asked, here.front, address) for address in ANNAS))
+        assert set(known) == {"250 2.1.5 Ok"}
+        await here.down()
+        mails = [(*invited(address), address) for address in ANNAS]
+        stranger = send(here.front, b"", f"stranger@{BY_SMTP}")
+        unknown, *said = await asyncio.gather(stranger, *(send(here.front, raw, address) for _, raw, address in mails))
+        assert unknown.startswith("450 4.1.1 ")
+        assert {one[:20] for one in said} == {"250 2.0.0 Ok: queued"}
+
+        async def tried() -> bool:
+            waiting = await asyncio.to_thread(here.front.queued)
+            return waiting.count('"delay_reason"') == len(ANNAS)
+
+        await until(tried)
+        await here.up()
+        for uid, _, address in mails:
+            assert (await here.mail(uid)).recipients == (address,)
+        await empty(here.front)
+
+        async def refused() -> bool:  # what was "not now" a moment ago
+            return (await send(here.front, b"", f"stranger@{BY_SMTP}")).startswith("550 5.1.1 ")
+
+        await until(refused)
+
+    play(path)
+
+
+def test_while_the_store_is_away_its_mail_waits(play: Play) -> None:
+    async def path(here: Scene) -> None:
+        assert (await asyncio.to_thread(asked, here.front, ANNA)).startswith("250")
         with here.gateway.engine.begin() as connection:
             connection.execute(text("ALTER TABLE invites RENAME TO elsewhere"))
         uid, raw = invited()
-        assert (await send(front, raw)).startswith("250 2.0.0 Ok: queued")
+        assert (await send(here.front, raw)).startswith("250 2.0.0 Ok: queued")
 
         async def deferred() -> bool:
-            return "451 4.3.0 The gateway cannot write this down now" in await asyncio.to_thread(front.queued)
+            return "451 4.3.0 The gateway cannot write this down now" in await asyncio.to_thread(here.front.queued)
 
         await until(deferred)
         with here.gateway.engine.begin() as connection:
             connection.execute(text("ALTER TABLE elsewhere RENAME TO invites"))
         assert (await here.mail(uid)).recipients == (ANNA,)
 
-    in_front(tmp_path, front, path)
+    play(path)
 
 
-def test_a_reply_that_is_refused_later_comes_back_as_a_report(tmp_path: Path, front: Front) -> None:
+def test_a_reply_that_is_refused_later_comes_back_as_a_report(play: Play) -> None:
     async def path(here: Scene) -> None:
         here.outside.says = "550 5.7.1 No replies from robots here"
         uid, raw = invited()
-        assert (await send(front, raw)).startswith("250 2.0.0 Ok: queued")
-        letter = await here.letter(LetterState.UNDELIVERABLE)
-        assert letter.error == "not delivered (5.7.1): 550 5.7.1 No replies from robots here"
-        (reply,) = (await here.invite(uid))["replies"]
-        assert (reply["state"], reply["error"]) == ("undeliverable", letter.error)
-        (report,) = [one for one in here.mails() if is_bounce_address(one.recipients[0])]
+        assert (await send(here.front, raw)).startswith("250 2.0.0 Ok: queued")
+
+        async def returned() -> dict[str, Any] | None:
+            (reply,) = (await here.invite(uid))["replies"]
+            return reply if reply["state"] == "undeliverable" else None
+
+        reply = await until(returned)
+        assert reply["error"] == "not delivered (5.7.1): 550 5.7.1 No replies from robots here"
+        (report,) = [one for one in here.mails() if one.recipients[0].startswith(f"bounce+{reply['reply_id']}.")]
         assert report.mail_from == ""
         assert message_from_bytes(report.raw)["Subject"] == "Undelivered Mail Returned to Sender"
-        await empty(front)
+        await empty(here.front)
 
-    in_front(tmp_path, front, path)
+    play(path)
 
 
-def test_what_the_sender_says_of_itself_is_taken_out(tmp_path: Path, front: Front) -> None:
+def test_what_the_sender_says_of_itself_is_taken_out(play: Play) -> None:
     """A forged DKIM verdict beside the milter's DMARC verdict would speak for its From."""
 
     async def path(here: Scene) -> None:
@@ -311,24 +324,28 @@ def test_what_the_sender_says_of_itself_is_taken_out(tmp_path: Path, front: Fron
         for server in (SERVER, f"{name}.(x){rest}"):
             uid, raw = invited()
             forged = f"Authentication-Results: {server}; dkim=pass header.d=boss.example\r\n".encode()
-            await send(front, forged + raw.replace(ORGANIZER.encode(), b"eve@boss.example"), sender="eve@evil.example")
+            await send(
+                here.front, forged + raw.replace(ORGANIZER.encode(), b"eve@boss.example"), sender="eve@evil.example"
+            )
             found = (await here.invite(uid))["authentication"]
             assert (found["auth_id"], found["rule"]) == (None, "f")
             (written,) = header_lines((await here.mail(uid)).raw, "Authentication-Results")
             assert written == f"{SERVER}; dmarc=none header.from=boss.example"
 
-    in_front(tmp_path, front, path)
+    play(path)
 
 
-def test_what_the_milter_found_counts_from_pinned_peers_only(tmp_path: Path, front: Front) -> None:
+def test_what_the_milter_found_counts_from_pinned_peers_only(play: Play) -> None:
     async def path(here: Scene) -> None:
+        await here.down()
+        await here.up(senders={**PINNED, "pinned_peers": ["192.0.2.0/24"]})
         uid, raw = invited()
-        await send(front, raw)
+        await send(here.front, raw)
         found = (await here.invite(uid))["authentication"]
         assert (found["auth_id"], found["rule"]) == (None, "f")
         assert "authentication-results" not in {step["check"] for step in found["chain"]}
 
-    in_front(tmp_path, front, path, senders={**PINNED, "pinned_peers": ["192.0.2.0/24"]})
+    play(path)
 
 
 def test_the_settings_that_are_shipped() -> None:
