@@ -85,7 +85,11 @@ def _line(line: str) -> str:
     return f"{line if is_short else Contentline(line).to_ical().decode()}\r\n"
 
 
-_ECHOED: Final = ("UID", "RECURRENCE-ID", "ORGANIZER", "SEQUENCE", "DTSTART", "DTEND", "DURATION", "SUMMARY")
+_OUTLOOKS_SEQUENCE: Final = "X-MICROSOFT-CDO-APPT-SEQUENCE"
+_ECHOED: Final = (
+    *("UID", "RECURRENCE-ID", "ORGANIZER", "SEQUENCE", _OUTLOOKS_SEQUENCE),
+    *("DTSTART", "DTEND", "DURATION", "SUMMARY"),
+)
 
 
 def _echo(event: Block, name: str) -> Property | None:
@@ -98,7 +102,22 @@ def _echo(event: Block, name: str) -> Property | None:
     if name == "SEQUENCE":
         numbered = [one for one in found if one.value.strip().isdecimal()]
         return max(numbered, key=lambda one: int(one.value[:30]), default=None)
+    if name == _OUTLOOKS_SEQUENCE:
+        return _outlooks_sequence(event)
     return found[0] if found else None
+
+
+def _outlooks_sequence(event: Block) -> Property | None:
+    """Outlook's own number, where it is the one that counts: old Outlook counts there and leaves SEQUENCE at 0.
+
+    Exchange and Outlook read it before SEQUENCE (MS-OXCICAL 2.1.3.1.1.20.22); with SEQUENCE alone the answer would be
+    one to a version long past.
+    """
+    own, outlooks = _echo(event, "SEQUENCE"), event.first(_OUTLOOKS_SEQUENCE)
+    if outlooks is None or not re.fullmatch("[0-9]{1,10}", outlooks.value.strip()):
+        return None
+    is_counted = own is None or int(own.value[:30]) == 0
+    return outlooks if is_counted and int(outlooks.value) > 0 else None
 
 
 def block_of_date(block: Block, original: datetime, start: datetime) -> Block:

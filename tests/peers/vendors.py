@@ -150,4 +150,31 @@ END:VEVENT
 """,
 )
 
+# iCloud sends for its user: ORGANIZER is an address made for this event, who it is stands in EMAIL=.
+ICLOUD: Final = Vendor(
+    "icloud",
+    "-//CALENDARSERVER.ORG//NONSGML Version 1//EN",
+    "Europe/Berlin",
+    "anna@invite.example.com",
+    """
+BEGIN:VEVENT
+UID:65BEB44C-9B9F-4DE3-BA5F-8153629CA077
+SUMMARY:Point d’équipe du lundi\\, à ne pas manquer
+LOCATION:
+URL;VALUE=URI:{link}
+{when}
+LAST-MODIFIED:{stamp}
+ATTENDEE;ROLE=REQ-PARTICIPANT;PARTSTAT=NEEDS-ACTION;RSVP=TRUE:mailto:{anna}
+ATTENDEE;ROLE=CHAIR;PARTSTAT=ACCEPTED;CN=Alex;EMAIL=alex@icloud.example:mai
+ lto:alex@icloud.example
+ORGANIZER;CN=Alex;EMAIL=alex@icloud.example:mailto:2_HAYTGMJXGI3DIMBTHAYTGM
+ JXGKQXKTOWBNTDXZA5J7OK4X6H4WQSK@imip.me.com
+DTSTAMP:{stamp}
+CREATED:20260109T150000Z
+SEQUENCE:{sequence}
+STATUS:CONFIRMED
+END:VEVENT
+""",
+)
+
 VENDORS: Final = (GOOGLE, OUTLOOK, APPLE)
