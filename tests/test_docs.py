@@ -12,8 +12,10 @@ from typing import get_origin
 
 import pytest
 from pydantic import BaseModel
+from typer.main import get_command
 
 from bench.__main__ import FIGURES
+from gateway.cli import app
 from gateway.config import PREFIX, Settings
 from tests.peers.stories import stories
 from tests.peers.test_eds_attendee import DIFFERENCES, MEASURED
@@ -22,6 +24,8 @@ from tests.scenario import read_scenarios
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 EDGE_CASES = ROOT / "docs" / "reference" / "edge-cases.md"
+REPLIES = ROOT / "docs" / "reference" / "replies.md"
+DEMANDS = ROOT / "tests" / "gateway" / "test_vendor_demands.py"
 PAGES = (README, *sorted((ROOT / "docs").glob("**/*.md")))
 CASES = range(1, 45)
 
@@ -133,8 +137,36 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
     assert [one for one in links if not (page.parent / one).exists()] == []
 
 
+def commands(group: object, *words: str) -> Iterator[str]:
+    """`outbox retry` and the like, and the groups."""
+    for name, one in getattr(group, "commands", {}).items():
+        yield " ".join((*words, name))
+        yield from commands(one, *words, name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_is_named_exists(page: Path) -> None:
+    known = set(commands(get_command(app)))
+    groups = {name.partition(" ")[0] for name in known if " " in name}
+    named = re.findall(r"pal-gateway ([a-z]+)(?: ([a-z]+))?", page.read_text("utf-8"))
+    found = {f"{one} {two}".strip() if one in groups else one for one, two in named}
+    assert found <= known
+
+
 @pytest.mark.parametrize("number", range(1, 16))
 def test_each_goal_has_its_figure_and_its_result(number: int) -> None:
     (figure,) = [name for name in FIGURES if name.startswith(f"p{number:02}_")]
     assert callable(import_module(f"bench.{figure}").measure)
     assert re.search(rf"^\| P{number} ", (ROOT / "bench" / "RESULTS.md").read_text("utf-8"), re.MULTILINE)
+
+
+def test_each_demand_on_a_reply_has_its_row_its_source_and_its_test() -> None:
+    text = REPLIES.read_text("utf-8")
+    table = text.partition("\n## The demands\n")[2].partition("\n## ")[0]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:2] == "| "]
+    demands = cells[1:]
+    assert {len(row) for row in cells} == {5}
+    assert sorted(row[4].strip("`") for row in demands) == sorted(names_in(DEMANDS))
+    assert [row[1] for row in demands if not re.search(r"RFC \d|\]\[|measured", row[2])] == []
+    cited, defined = set(re.findall(r"\]\[([a-z0-9-]+)\]", text)), set(re.findall(r"^\[([a-z0-9-]+)\]: ", text, re.M))
+    assert cited == defined
