@@ -26,7 +26,7 @@ README = ROOT / "README.md"
 EDGE_CASES = ROOT / "docs" / "reference" / "edge-cases.md"
 REPLIES = ROOT / "docs" / "reference" / "replies.md"
 DEMANDS = ROOT / "tests" / "gateway" / "test_vendor_demands.py"
-PAGES = (README, *sorted((ROOT / "docs").glob("**/*.md")))
+PAGES = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md")))
 CASES = range(1, 45)
 
 CONFIG_FILE = PREFIX + "CONFIG"  # says where the settings are, and is none itself

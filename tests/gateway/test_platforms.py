@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.platforms import FIELDS, PLATFORMS, Candidate, Link, candidates, choose, classify, cut
+from gateway.verdict import PLATFORM_NAMES
 
 pytestmark = pytest.mark.usefixtures("without_collections")
 
@@ -309,6 +310,9 @@ class TestForms:
 
     def test_every_platform_has_a_form_here(self) -> None:
         assert {row[0] for row in ROOMS} == {platform.name for platform in PLATFORMS}
+
+    def test_every_platform_has_a_name_for_people(self) -> None:
+        assert {platform.name for platform in PLATFORMS} == PLATFORM_NAMES.keys()
 
 
 class TestWrappers:
