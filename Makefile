@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BESIDE := tests/process tests/commands tests/store tests/browser
 
-.PHONY: setup run demo test check chaos contract samples docs screenshots debian fuzz bench lock clean
+.PHONY: setup run demo test check chaos contract samples docs screenshots debian fuzz bench generated dist dist-check lock clean
 MINUTES ?= 5
 SEED ?= $(shell date +%s)
 .DELETE_ON_ERROR:
@@ -61,6 +61,15 @@ fuzz: setup  ## look for mails that break the desk, for MINUTES; what it finds i
 
 bench: setup  ## the figures, each beside its peer from the same run, into bench/RESULTS.md; P=7: one of them
 	@$(BIN)/python -m bench $(P)
+
+generated: setup  ## what is made from the code: gateway.example.toml, docs/reference
+	@$(BIN)/python -m tools.reference
+
+dist: setup  ## source distribution and wheel into dist/, from what is locked, offline; RELEASE=yes: only if it is one
+	@$(BIN)/python -m tools.dist $(if $(RELEASE),--release)
+
+dist-check: dist  ## the wheel in a new environment: the demo in an empty folder; the unpacked source: its checks
+	@$(BIN)/python -m tools.dist --check
 
 lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -18,10 +18,10 @@ from bench.p01_intake import in_turns
 from bench.servers import TOMORROW, Client, Mail, add_pals, discarding, gateway
 from gateway.app import Gateway, heeded, until_stopped
 from gateway.authentication import Arrived, Trust, judge, wanted
-from gateway.config import Settings
 from gateway.logs import configure
 from gateway.lookups import Question, Records
 from gateway.senders import Origin
+from gateway.settings import Settings
 from scheduler.clock import utc_now
 from tests.security.world import key, sign
 

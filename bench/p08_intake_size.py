@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from bench.figure import Row, hottest, in_turns
 from bench.planned import DATES, FEW, MANY, Names, copied, invitation
-from gateway.config import Settings
 from gateway.intake import Incoming, Intake, fresh_id
+from gateway.settings import Settings
 from gateway.verdict import Verdict
 from scheduler.clock import utc_now
 from scheduler.database import connect

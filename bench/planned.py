@@ -29,10 +29,10 @@ from structlog.testing import capture_logs
 
 import gateway.app  # noqa: F401  every table
 from gateway import store
-from gateway.config import Settings
 from gateway.forgetting import Forgetting
 from gateway.intake import Incoming, Intake, fresh_id
 from gateway.pals import Pal, pal_id
+from gateway.settings import Settings
 from scheduler.clock import utc_now
 from scheduler.database import connect
 from scheduler.joins import JoinState

@@ -20,7 +20,6 @@ from sqlalchemy import Engine, make_url
 from gateway import store
 from gateway.authentication import Require
 from gateway.bounces import Bounces
-from gateway.config import Settings
 from gateway.feed import Feeds
 from gateway.figures import Figures
 from gateway.inbound.dialogue import Kind
@@ -33,6 +32,7 @@ from gateway.roles import Shared
 from gateway.roles.mail import MailRole
 from gateway.roles.web import Server, WatchPort, WebRole
 from gateway.roles.work import WorkRole
+from gateway.settings import Settings
 from gateway.threads import Threads
 from gateway.watch import Watch
 from gateway.web import Callbacks

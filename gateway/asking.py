@@ -9,7 +9,7 @@ import json
 from http.client import HTTPConnection, HTTPException
 from typing import Final
 
-from gateway.config import Settings
+from gateway.settings import Settings
 from gateway.sockets import reachable
 
 PATIENCE: Final = 5.0  # seconds; the process itself answers within two

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from gateway.commands import db, invites, joins, keys, mails, outbox, pals, quarantine, webhooks
+from gateway import __version__
+from gateway.commands import config, db, invites, joins, keys, mails, outbox, pals, quarantine, webhooks
 from gateway.commands.common import ConfigOption, JsonOption, fail, instant, opened, opening_store, settings_of
 from gateway.commands.doctor import doctor
 from gateway.commands.explain import explain
@@ -34,10 +35,6 @@ DEMO_ADDRESS = "anna@invite.example.com"
 
 app = typer.Typer(
     name="pal-gateway",
-    help="""The calendar-invite gateway for PALs: invite an AI agent by e-mail, and it is in the call on time.
-
-    Example: pal-gateway demo
-    """,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,8 +49,27 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(db.app, name="db")
+app.add_typer(config.app, name="config")
 app.command()(explain)
 app.command()(doctor)
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"pal-gateway {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version, and end.")
+    ] = False,
+) -> None:
+    """The calendar-invite gateway for PALs: invite an AI agent by e-mail, and it is in the call on time.
+
+    Example: pal-gateway demo
+    """
 
 
 def main() -> None:

@@ -24,11 +24,12 @@ from sqlalchemy.exc import IntegrityError
 import scheduler.store
 from gateway import store
 from gateway.app import CannotStart, Gateway, heeded, until_stopped
-from gateway.config import ROLES, Settings
 from gateway.intake import fresh_id
 from gateway.keys import Key, digest
+from gateway.kinds import ROLES
 from gateway.logs import configure
 from gateway.pals import DEFAULT_ACCOUNT, Pal, pal_id
+from gateway.settings import Settings
 from scheduler.clock import utc_now
 from scheduler.joins import Join, JoinState
 

@@ -30,11 +30,11 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from gateway import diagnosis, store
 from gateway.checkup import written
-from gateway.config import Settings
 from gateway.diagnosis import Line, bad, good, skipped
 from gateway.inbound.certificate import BadCertificate, Certificate
 from gateway.lookups import Question, Records
 from gateway.resolver import Resolver
+from gateway.settings import Settings
 from gateway.sockets import reachable
 from scheduler.clock import utc_now
 from scheduler.database import connect

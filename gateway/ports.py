@@ -6,8 +6,8 @@ import contextlib
 import socket
 from pathlib import Path
 
-from gateway.config import PREFIX, Http, Metrics, Smtp
 from gateway.inbound.dialogue import Kind
+from gateway.settings import PREFIX, Http, Metrics, Smtp
 from gateway.sockets import listen, listen_unix
 
 

@@ -19,11 +19,11 @@ from sqlalchemy import Connection, Engine
 
 from gateway import store
 from gateway.authentication import Require
-from gateway.config import Settings
 from gateway.intake import Incoming, Intake, Played, Read
 from gateway.readers import Readers
 from gateway.replay import instant_text
 from gateway.senders import Sender
+from gateway.settings import Settings
 from gateway.store import InviteRow, MailRow
 
 

@@ -27,9 +27,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import __version__
 from gateway.api.forms import refusals
-from gateway.config import Metrics
 from gateway.figures import Figures
 from gateway.readiness import PATIENCE, OneAtATime, Readiness
+from gateway.settings import Metrics
 from gateway.store import HEAD
 from gateway.store_figures import MOST, Waiting, waiting
 from scheduler.clock import utc_now

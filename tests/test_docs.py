@@ -16,7 +16,7 @@ from typer.main import get_command
 
 from bench.__main__ import FIGURES
 from gateway.cli import app
-from gateway.config import PREFIX, Settings
+from gateway.settings import PREFIX, Settings
 from tests.peers.stories import stories
 from tests.peers.test_eds_attendee import DIFFERENCES, MEASURED
 from tests.scenario import read_scenarios
@@ -125,7 +125,7 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
     tables = tuple(
         f"{PREFIX}{name.upper()}__" for name, one in Settings.model_fields.items() if get_origin(one.annotation) is dict
     )
-    assert {name for name in found if not name.startswith(tables)} <= variables
+    assert {name.removesuffix("_FILE") for name in found if not name.startswith(tables)} <= variables
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

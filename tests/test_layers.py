@@ -21,7 +21,7 @@ PURE = {
         "mime", "decide", "promises", "platforms", "documents", "keys", "reading", "domains", "feed",
         "precheck", "lookups", "signatures", "spf", "results", "authentication", "confirmation",
         "explain", "quotas", "bounces", "reports", "retention", "reasons", "page.views", "preview", "diagnosis",
-        "webhooks",
+        "webhooks", "kinds",
     },
 }  # fmt: skip
 PURE_LIBRARIES = {

@@ -16,8 +16,8 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from gateway.config import Settings
     from gateway.pals import Pal
+    from gateway.settings import Settings
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", envvar="GATEWAY_CONFIG", help="The settings file (TOML).", show_default=False)

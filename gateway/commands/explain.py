@@ -21,9 +21,9 @@ from gateway.commands.pals import new_pal
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from gateway.config import Settings
     from gateway.pals import Pal
     from gateway.preview import Change, Weighed
+    from gateway.settings import Settings
     from gateway.store import InviteRow
     from gateway.store_outbox import LetterRow
     from gateway.trial import File, Trial

@@ -17,9 +17,9 @@ from gateway.commands.mails import header_lines
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from gateway.config import Settings
     from gateway.intake import Intake
     from gateway.quarantine import Aside
+    from gateway.settings import Settings
 
 MailId = Annotated[str, typer.Argument(metavar="ID", help="The mail's id, as in quarantine list.")]
 

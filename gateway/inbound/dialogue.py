@@ -20,11 +20,11 @@ import structlog
 from aiosmtpd.proxy_protocol import get_proxy
 from aiosmtpd.smtp import SMTP, Session, TLSSetupException
 
-from gateway.config import Smtp
 from gateway.inbound import answers
 from gateway.inbound.certificate import Certificate
 from gateway.inbound.content import Content
 from gateway.inbound.peers import XCLIENT_OFFER, address_of, group_of, is_among, proxied, xclient
+from gateway.settings import Smtp
 
 CHUNK: Final = 256 * 1024  # bytes that are read at once after DATA
 COMMAND_LIMIT: Final = 1000  # characters; RFC 5321 4.5.3.1.4 asks for 512 and room for extensions

@@ -6,9 +6,9 @@ import asyncio
 import socket
 from typing import Any
 
-from gateway.config import Smtp
 from gateway.inbound.certificate import Certificate
 from gateway.inbound.dialogue import Crowd, Dialogue, Kind
+from gateway.settings import Smtp
 
 
 class Edge:

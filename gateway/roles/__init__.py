@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from gateway.bounces import Bounces
-from gateway.config import Settings
 from gateway.figures import Figures
+from gateway.settings import Settings
 from gateway.watch import Watch
 from scheduler.bell import Bell
 from scheduler.dispatch import Dispatcher

@@ -6,7 +6,6 @@ import asyncio
 from datetime import timedelta
 
 from gateway.admission import Admission
-from gateway.config import Smtp
 from gateway.inbound.certificate import BadCertificate, Certificate
 from gateway.inbound.edge import Edge
 from gateway.intake import Intake
@@ -15,6 +14,7 @@ from gateway.readers import Readers
 from gateway.resolver import Resolver
 from gateway.returns import Returns
 from gateway.roles import Shared
+from gateway.settings import Smtp
 from gateway.smtp import Desk
 
 

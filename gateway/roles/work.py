@@ -6,11 +6,11 @@ import asyncio
 
 import structlog
 
-from gateway.config import Relay
 from gateway.forgetting import EVERY, Forgetting
 from gateway.forwarding import Forwarding
 from gateway.outbox import Outbox, Via
 from gateway.roles import Shared
+from gateway.settings import Relay
 from gateway.sink import Sink
 from gateway.telling import Telling
 from scheduler.clock import JOINS_SWEEP, Clock, utc_now

@@ -15,9 +15,9 @@ import pytest
 
 from gateway import store
 from gateway.app import Gateway
-from gateway.config import Settings
 from gateway.intake import fresh_id
 from gateway.keys import Key, digest
+from gateway.settings import Settings
 from scheduler.clock import utc_now
 from tests.conftest import STORES, empty_store
 from tests.wire.test_main_path import running, settings_for

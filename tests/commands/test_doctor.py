@@ -22,9 +22,9 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from sqlalchemy import text
 
 from gateway.app import open_store
-from gateway.config import Settings
 from gateway.diagnosis import Line
 from gateway.doctor import Doctor
+from gateway.settings import Settings
 from scheduler.clock import utc_now
 from tests.api.conftest import Running, serving
 from tests.commands.words import run

@@ -294,7 +294,7 @@ def test_online_asks_who_signed_it(tmp_path: Path, ends: bytes, domain: str, aut
     strict = asyncio.run(trial.asked(trial.opened(path), Admission(world(), Require.REQUIRE), utc_now))
     assert strict.refusal.startswith("550 5.7.26") is (auth_id is None)
     with trial.looking(None) as connection:
-        from gateway.config import Settings
+        from gateway.settings import Settings
 
         pal = Pal("p1", "Anna", ANNA, "f", (BOSS, EVE))
         (one,) = trial.Trial(connection, Settings().desk(), utc_now()).weigh(file, [(pal, False)])

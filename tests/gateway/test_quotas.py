@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.config import QuotaSettings
 from gateway.quotas import Counts, Inviter, Load, Quotas, exceeded, inviter_of, is_invitation, more_joins
 from gateway.senders import Sender
+from gateway.settings import QuotaSettings
 from scheduler.event import Answer, Component, Event, Revision
 from scheduler.joins import Join, JoinState
 from scheduler.zones import Zone

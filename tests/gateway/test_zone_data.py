@@ -12,10 +12,10 @@ from sqlalchemy import Engine, update
 import scheduler.store
 from gateway import store
 from gateway.app import Gateway, open_store
-from gateway.config import Settings
 from gateway.decide import Desk
 from gateway.intake import Incoming, Intake, fresh_id
 from gateway.pals import Pal
+from gateway.settings import Settings
 from scheduler.database import connect
 from scheduler.dispatch import plan_further
 from scheduler.event import Event

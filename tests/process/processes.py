@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from gateway import store
-from gateway.config import PREFIX
 from gateway.pals import Pal, pal_id
+from gateway.settings import PREFIX
 from scheduler.clock import utc_now
 from scheduler.database import connect
 

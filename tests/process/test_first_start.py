@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, text
 
 from gateway import store
-from gateway.config import PREFIX
+from gateway.settings import PREFIX
 from scheduler.database import connect
 from tests.process.processes import serving
 

@@ -33,9 +33,9 @@ from sqlalchemy import Engine, text
 
 import scheduler.store
 from gateway import store
-from gateway.config import PREFIX
 from gateway.keys import Key, digest
 from gateway.pals import DEFAULT_ACCOUNT, Pal, pal_id
+from gateway.settings import PREFIX
 from gateway.sockets import listen
 from scheduler.clock import utc_now
 from scheduler.database import connect

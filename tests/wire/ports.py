@@ -20,7 +20,6 @@ from gateway import smtp, sockets, store
 from gateway.admission import Admission
 from gateway.authentication import Require
 from gateway.bounces import Bounces
-from gateway.config import PREFIX, Settings, Smtp
 from gateway.domains import Domains
 from gateway.inbound.certificate import Certificate
 from gateway.inbound.dialogue import Kind
@@ -29,6 +28,7 @@ from gateway.intake import Intake
 from gateway.pals import Pal, pal_id
 from gateway.resolver import DnsResolver
 from gateway.returns import Returns
+from gateway.settings import PREFIX, Settings, Smtp
 from scheduler.clock import utc_now
 from scheduler.database import connect
 

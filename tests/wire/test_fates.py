@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Settings
 from gateway.demo import invitation
 from gateway.logs import configure
+from gateway.settings import Settings
 from scheduler.clock import utc_now
 from scheduler.fates import MAX_IDS, named
 from tests.wire.test_main_path import ANNA, conversations, joins_of, running, send, settings_for, until

@@ -21,10 +21,10 @@ from structlog.testing import capture_logs
 import scheduler.store
 from gateway import store, store_calls
 from gateway.app import Gateway
-from gateway.config import Settings
 from gateway.demo import invitation
 from gateway.pals import Pal, pal_id
 from gateway.resolver import Resolver
+from gateway.settings import Settings
 from gateway.sockets import listen
 from scheduler.clock import utc_now
 from scheduler.joins import Join, JoinState

@@ -14,8 +14,9 @@ import trustme
 from structlog.testing import capture_logs
 
 from gateway.app import CannotStart, Gateway
-from gateway.config import BadConfig, Settings, load
+from gateway.config import BadConfig, load
 from gateway.inbound.dialogue import Kind
+from gateway.settings import Settings
 from tests.wire.ports import ANNA, DOMAIN, MAIL, Talk, port, talk
 
 

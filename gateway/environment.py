@@ -1,0 +1,147 @@
+"""The settings that stand in the environment: GATEWAY_SMTP__PORT, and GATEWAY_RELAY__PASSWORD_FILE for one that is kept
+in a file of its own. Shell.
+
+Rules of this file:
+- A name that is no setting is a fault, for nobody else would say it.
+- Lists, tables and whole sections are JSON. What cannot be read is a fault, and the others are read all the same.
+- The value of a variable is in no sentence, unless it is no secret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any, Final
+
+from gateway.outline import FILE_VARIABLE, Path, nearest, secret_of, sections, settings, tables, variable
+from gateway.settings import PREFIX
+
+SUFFIX: Final = "_file"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, in one sentence, and with which settings. What is missing may be there under another name."""
+
+    sentence: str
+    paths: tuple[Path, ...] = ()
+    is_missing: bool = False
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value comes from: `default`, `file`, `environment`, `secret file` or `option`.
+
+    `name` is the variable or the option, `path` the file.
+    """
+
+    kind: str = "default"
+    name: str = ""
+    path: str = ""
+
+    def __str__(self) -> str:
+        return "=".join(filter(None, (self.name, self.path))) or self.kind
+
+
+@dataclass
+class Given:
+    """What a source has: values with their origins, the shallow ones first, and what is wrong with it."""
+
+    values: list[tuple[Path, Any, Origin]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Place:
+    path: Path
+    is_json: bool
+    in_file: bool
+
+
+def read(environment: Mapping[str, str]) -> Given:
+    """The settings of an environment."""
+    given = Given()
+    seen: dict[Path, str] = {}
+    for name in sorted(environment, key=lambda one: (one.count("__"), one)):
+        if not name.upper().startswith(PREFIX) or name.upper() == FILE_VARIABLE:
+            continue
+        path = tuple(name[len(PREFIX) :].lower().split("__"))
+        place = _place(path)
+        if place is None:
+            given.faults.append(_unknown(name, path))
+        elif place.path in seen:
+            both = f"{seen[place.path]} and {name} both give {'.'.join(place.path)}; keep one of them."
+            given.faults.append(Fault(both, (place.path,)))
+        else:
+            seen[place.path] = name
+            _take(given, name, environment[name], place)
+    return given
+
+
+def _take(given: Given, name: str, text: str, place: _Place) -> None:
+    origin = Origin("environment", name)
+    if place.in_file:
+        origin = Origin("secret file", name, text)
+        try:
+            text = _contents(FilePath(text))
+        except OSError as error:
+            given.faults.append(Fault(f"{name}: {text} cannot be read: {error.strerror}.", (place.path,)))
+            return
+        except ValueError:  # also a NUL in the path
+            given.faults.append(Fault(f"{name}: {text} is not text in UTF-8.", (place.path,)))
+            return
+    value: Any = text
+    if place.is_json:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            seen = "" if place.in_file or secret_of(place.path) else f", not {text!r}"
+            example = '["a", "b"] or {"a": "b"}'
+            given.faults.append(Fault(f"{name} is written as JSON, for example {example}{seen}.", (place.path,)))
+            return
+    given.values.append((place.path, value, origin))
+
+
+def _contents(path: FilePath) -> str:
+    """What is in a file, without the newline that ends it."""
+    text = path.read_bytes().decode("utf-8")
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _place(path: Path) -> _Place | None:
+    """What a variable stands for; a setting whose own name ends in _file is that setting."""
+    if (found := _json_at(path)) is not None:
+        return _Place(path, found, in_file=False)
+    if path[-1].endswith(SUFFIX):
+        inner = (*path[:-1], path[-1].removesuffix(SUFFIX))
+        if (found := _json_at(inner)) is not None:
+            return _Place(inner, found, in_file=True)
+    return None
+
+
+def _json_at(path: Path) -> bool | None:
+    """Whether what stands at a path is written as JSON; None: nothing can stand there."""
+    if path in settings():
+        one = settings()[path]
+        return one.is_table or (one.is_list and one.name != "roles")
+    if len(path) == 1:
+        return True if path[0] in sections() else None
+    table = tables().get(path[0])
+    if table is None:
+        return None
+    if not table.entries:
+        return False  # an account, whatever it is called
+    if len(path) == 2:
+        return True if "" not in path else None
+    return False if len(path) == 3 and path[2] in table.entries else None
+
+
+def _unknown(name: str, path: Path) -> Fault:
+    """The fault of a variable that is none; the nearest one has _FILE where this one has."""
+    in_file = path[-1].endswith(SUFFIX)
+    meant = nearest((*path[:-1], path[-1].removesuffix(SUFFIX)) if in_file else path)
+    if meant is None:
+        return Fault(f"{name} is not a setting.")
+    return Fault(f"{name} is not a setting; the nearest is {variable(meant)}{SUFFIX.upper() * in_file}.", (meant,))

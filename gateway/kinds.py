@@ -1,0 +1,86 @@
+"""What the value of a setting may be, and what of it is shown. Pure.
+
+Rules of this file: a kind says what is wrong with a value in words, without the value.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import Enum, auto
+from ipaddress import ip_network
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, IPvAnyNetwork, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from gateway.domains import domain_name
+
+ROLES: Final = ("smtp", "http", "scheduler")  # what a process can do, see `gateway.roles`
+
+# Loopback and what no router of the Internet passes on (RFC 1918, RFC 4193, RFC 4291).
+PRIVATE: Final = tuple(
+    map(ip_network, ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"))
+)
+
+
+class Secret(Enum):
+    """What of a setting's value is shown to nobody."""
+
+    ALL = auto()
+    WITHIN = auto()  # the password within an address
+
+
+def _domain(text: str) -> str:
+    name = domain_name(text)
+    if name is None:
+        raise PydanticCustomError("domain", "A domain is labels of letters, digits and - with dots between them")
+    return name
+
+
+def _address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = not text or (parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise PydanticCustomError("address", "Write an http or https address")
+    return text
+
+
+def _header_text(text: str) -> str:
+    if not text or not text.isascii() or not text.isprintable() or text.strip() != text:
+        raise PydanticCustomError("key", "A key is printable ASCII without spaces around it")
+    return text
+
+
+def _header_text_or_none(text: str) -> str:
+    return _header_text(text) if text else text
+
+
+def _words(given: Any) -> Any:
+    """Words with commas between them, as they are written on the command line; or a list in JSON."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        try:
+            return json.loads(given)
+        except ValueError:
+            return given
+    return [word.strip() for word in given.split(",")]
+
+
+def _roles(given: tuple[str, ...]) -> tuple[str, ...]:
+    if not given or not set(given) <= set(ROLES):
+        raise PydanticCustomError("roles", f"The roles of a process are {', '.join(ROLES[:-1])} and {ROLES[-1]}")
+    return tuple(role for role in ROLES if role in given)
+
+
+Domain = Annotated[str, AfterValidator(_domain)]
+Account = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Key = Annotated[str, AfterValidator(_header_text), Secret.ALL]
+KeyOrNone = Annotated[str, AfterValidator(_header_text_or_none), Secret.ALL]
+HttpAddress = Annotated[str, AfterValidator(_address), Secret.WITHIN]
+Roles = Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_roles)]
+Networks = tuple[IPvAnyNetwork, ...]

@@ -1,0 +1,1 @@
+"""What maintainers of a clone run: generated files, a release. Nothing of the product imports it."""
