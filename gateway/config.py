@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from gateway import environment
 from gateway.environment import Fault, Given, Origin
-from gateway.outline import Path, nearest, sections, shown, tables
+from gateway.outline import Path, nearest, secret_of, sections, shown, tables
 from gateway.platforms import PLATFORMS
 from gateway.settings import Settings, Smtp
 from scheduler.request import CONVERSATION
@@ -157,10 +157,10 @@ def _nearest(meant: Path | None) -> str:
 def _not(wrong: Path, error: ErrorDetails) -> str:
     """What was written, where it may be said."""
     value = error.get("input")
-    if isinstance(value, str):
-        text = shown(wrong, value)
-        return "" if text is None else f", not {text!r}"
-    return "" if isinstance(value, dict) or shown(wrong, value) is None else f", not {value!r}"
+    if isinstance(value, dict) or (secret_of(wrong) and not isinstance(value, str)):
+        return ""
+    text = shown(wrong, value)
+    return "" if text is None else f", not {text!r}" if isinstance(value, str) else f", not {text}"
 
 
 def _together(made: Settings) -> Iterator[Fault]:

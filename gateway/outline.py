@@ -151,4 +151,4 @@ def _candidates(path: Path) -> Iterable[Path]:
     yield from ((name,) for name in sections())
     yield from settings()
     for name, table in tables().items():
-        yield from ((name, path[1] if len(path) > 1 else "KIND", inner) for inner in table.entries)
+        yield from ((name, path[1], inner) for inner in table.entries if len(path) > 1)

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,12 +153,3 @@ def test_prometheus_reads_a_scrape(families: str) -> None:
     done = subprocess.run([promtool, "check", "metrics"], input=families, capture_output=True, text=True, check=False)
     ours = [line for line in (done.stdout + done.stderr).splitlines() if "pal_gateway" in line]
     assert ours == []
-
-
-def test_it_is_in_the_source_distribution(tmp_path: Path) -> None:
-    from hatchling.builders.sdist import SdistBuilder
-
-    (made,) = SdistBuilder(str(DEPLOY.parent)).build(directory=str(tmp_path), versions=["standard"])
-    with tarfile.open(made) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {str(path.relative_to(DEPLOY.parent)) for path in DEPLOY.rglob("*") if path.is_file()} <= names

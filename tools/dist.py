@@ -85,9 +85,9 @@ def _check() -> None:
         here = Path(folder)
         venv.create(here / "venv", with_pip=True)
         python = here / "venv" / "bin" / "python"
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--require-hashes", "--requirement", lock], check=True)
-        subprocess.run([*pip, "--no-deps", wheel], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--require-hashes", "--requirement", str(lock)], check=True)
+        subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
         subprocess.run([python, "-m", "pip", "check"], check=True)
         (here / "empty").mkdir()
         own = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "PYTHON"))}

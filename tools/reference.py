@@ -49,7 +49,8 @@ Made from the code by `{AGAIN}`; `gateway.example.toml` is the same as a file to
   and _ (not two in a row); the file takes any.
 - **Secrets from files.** Any variable with `_FILE` behind it names a file that has the value:
   `GATEWAY_RELAY__PASSWORD_FILE=/run/secrets/relay`. One newline at its end is left out. Both forms at once are an
-  error. With systemd: `LoadCredential=relay:/etc/pal-gateway/relay` and `Environment=GATEWAY_RELAY__PASSWORD_FILE=%d/relay`.
+  error. With systemd: `LoadCredential=relay:/etc/pal-gateway/relay` and
+  `Environment=GATEWAY_RELAY__PASSWORD_FILE=%d/relay`.
   An account's entry in `domains` is the exception: `GATEWAY_DOMAINS__A_FILE` is the domain of the account `a_file`.
 - **Mistakes.** A name that is no setting ends the start, and the nearest real one is named; so does a variable that
   begins with `GATEWAY_` and is none. `pal-gateway config check` has all mistakes at once, and what is likely one. On
