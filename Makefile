@@ -68,7 +68,7 @@ generated: setup  ## what is made from the code: gateway.example.toml, docs/refe
 dist: setup  ## source distribution and wheel into dist/, from what is locked, offline; RELEASE=yes: only if it is one
 	@$(BIN)/python -m tools.dist $(if $(RELEASE),--release)
 
-dist-check: dist  ## the wheel in a new environment: the demo in an empty folder; the unpacked source: its checks
+dist-check: setup  ## what make dist has built: the wheel in a new environment, its demo; the unpacked source, its checks
 	@$(BIN)/python -m tools.dist --check
 
 lock:  ## resolve the dependencies anew (needs uv)

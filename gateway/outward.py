@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from gateway import __version__
+
 Network = IPv4Network | IPv6Network
 TIMEOUT: Final = httpx.Timeout(10.0, connect=5.0)
 RESOLVE_WITHIN: Final = 5.0  # seconds
@@ -111,7 +113,7 @@ async def _send(target: httpx.URL, address: IPv4Address | IPv6Address, body: byt
             "POST",
             target.copy_with(host=str(address)),
             content=body,
-            headers={**headers, "Host": host},
+            headers={"User-Agent": f"pal-gateway/{__version__}", **headers, "Host": host},
             extensions={"sni_hostname": target.host},
         )
         # The answer's body is nobody's business, and may be endless.

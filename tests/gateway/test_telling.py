@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, update
 
+import gateway
 import scheduler.store
 from gateway import regrets, store, store_calls, store_webhooks
 from gateway.decide import Desk
@@ -122,6 +123,7 @@ def test_each_account_hears_of_its_own_pals_and_can_tell_that_it_was_us(house: H
     assert heard.is_signed_with(acme.secrets[0].value)
     assert not heard.is_signed_with(books.secrets[0].value)
     assert not Heard(heard.headers, heard.body.replace(b"planned", b"plannet", 1)).is_signed_with(acme.secrets[0].value)
+    assert heard.headers["user-agent"] == f"pal-gateway/{gateway.__version__}"
     house.work()
     assert (len(ours.heard), len(theirs.heard)) == (1, 1)
 
