@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BESIDE := tests/process tests/commands tests/store tests/browser
 
-.PHONY: setup run demo test check chaos contract samples docs screenshots debian fuzz bench generated dist dist-check lock clean
+.PHONY: setup run demo test check chaos contract samples docs screenshots debian fuzz bench generated dist dist-check \
+  image-check lock lock-run clean
 MINUTES ?= 5
 SEED ?= $(shell date +%s)
 .DELETE_ON_ERROR:
@@ -71,9 +72,19 @@ dist: setup  ## source distribution and wheel into dist/, from what is locked, o
 dist-check: setup  ## what make dist has built: the wheel in a new environment, its demo; the unpacked source, its checks
 	@$(BIN)/python -m tools.dist --check
 
-lock:  ## resolve the dependencies anew (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-annotate --custom-compile-command 'make lock' --python-version 3.11 --output-file requirements.lock
+LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+  --custom-compile-command 'make lock' --python-version 3.11 --quiet
+
+image-check: setup  ## build the container image and run it hardened, some minutes (root; buildah, runc, debootstrap)
+	@$(BIN)/python -m tests.image
+
+lock:  ## resolve the dependencies anew (needs uv); the container's locks are the part of it that runs, and that builds
+	$(LOCK) pyproject.toml --group dev --output-file requirements.lock
+	@$(MAKE) --no-print-directory lock-run
+
+lock-run:  ## the container's locks anew, at the versions of requirements.lock
+	$(LOCK) pyproject.toml --constraint requirements.lock --output-file deploy/requirements/run.lock
+	echo hatchling | $(LOCK) - --constraint requirements.lock --output-file deploy/requirements/build.lock
 
 clean:
 	rm -rf $(VENV) var dist .mypy_cache .ruff_cache .pytest_cache

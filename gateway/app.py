@@ -9,7 +9,9 @@ import asyncio
 import gc
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from secrets import token_bytes, token_hex
 from typing import Final
@@ -32,6 +34,7 @@ from gateway.roles import Shared
 from gateway.roles.mail import MailRole
 from gateway.roles.web import Server, WatchPort, WebRole
 from gateway.roles.work import WorkRole
+from gateway.service_manager import READY, STOPPING, ServiceManager
 from gateway.settings import Settings
 from gateway.threads import Threads
 from gateway.watch import Watch
@@ -221,12 +224,16 @@ def _platforms(settings: Settings, sandbox: str) -> dict[str, Platform]:
 
 async def run(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM."""
+    manager = ServiceManager.of()
     gateway = Gateway(settings)
     stopped = heeded(settings.stop_seconds)
     await gateway.start()
+    manager.tell(READY)
+    living = asyncio.create_task(manager.keep_telling())
     # What is there by now stays; to look through it for garbage, now and then, would halt everybody for 0.2 s.
     gc.freeze()
-    await until_stopped(gateway, stopped)
+    await until_stopped(gateway, stopped, partial(manager.tell, STOPPING))
+    living.cancel()
 
 
 def heeded(seconds: float) -> asyncio.Event:
@@ -246,8 +253,8 @@ def heeded(seconds: float) -> asyncio.Event:
     return stopped
 
 
-async def until_stopped(gateway: Gateway, stopped: asyncio.Event) -> None:
-    """Wait for the signal, or for a part that fails, then stop."""
+async def until_stopped(gateway: Gateway, stopped: asyncio.Event, stopping: Callable[[], None] = lambda: None) -> None:
+    """Wait for the signal, or for a part that fails, then say that we are stopping, and stop."""
     waiting = asyncio.create_task(stopped.wait())
     failing = asyncio.create_task(gateway.failed())
     try:
@@ -257,6 +264,7 @@ async def until_stopped(gateway: Gateway, stopped: asyncio.Event) -> None:
     finally:
         waiting.cancel()
         failing.cancel()
+        stopping()
         await gateway.stop()
 
 
