@@ -10,6 +10,7 @@ packages=(
   libfaketime                                                                               # the wall clock of one process
   chromium fonts-dejavu-core                                                                # who looks at the page
   prometheus                                                                                # promtool, for deploy/
+  systemd docker-compose                                                                    # what reads deploy/, too
 )
 
 skip() {
