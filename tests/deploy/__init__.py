@@ -15,7 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.config import PREFIX, ROLES, Settings
+from gateway.kinds import ROLES
+from gateway.settings import PREFIX, Settings
 from tests.conftest import not_here
 from tests.test_docs import CONFIG_FILE, setting_names
 
