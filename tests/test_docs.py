@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import textwrap
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import get_origin
+from typing import Any, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -16,6 +18,7 @@ from typer.main import get_command
 
 from bench.__main__ import FIGURES
 from gateway.cli import app
+from gateway.config import load
 from gateway.settings import PREFIX, Settings
 from tests.peers.stories import stories
 from tests.peers.test_eds_attendee import DIFFERENCES, MEASURED
@@ -54,15 +57,22 @@ def setting_names() -> Iterator[str]:
             yield name
 
 
-def readme_settings() -> list[str]:
-    """The names in the first column of README's table; `.port` after `relay.host` is `relay.port`."""
+def readme_rows() -> Iterator[tuple[list[str], str]]:
+    """The rows of README's table: names, and what it says of their defaults; `.port` after `relay.host` is
+    `relay.port`."""
     table = README.read_text("utf-8").partition("\n## Settings\n")[2].partition("\n## ")[0]
-    names: list[str] = []
     for line in table.splitlines():
         if line.startswith("| `"):
-            for name in re.findall(r"`([^`]+)`", line.split("|")[1]):
+            _, first, default, *_ = (cell.strip() for cell in line.split("|"))
+            names: list[str] = []
+            for name in re.findall(r"`([^`]+)`", first):
                 names.append(names[-1].partition(".")[0] + name if name.startswith(".") else name)
-    return names
+            yield names, default
+
+
+def readme_settings() -> list[str]:
+    """The names in the first column of README's table."""
+    return [name for names, _ in readme_rows() for name in names]
 
 
 @lru_cache
@@ -108,8 +118,39 @@ def test_what_is_said_of_evolution_is_what_was_measured() -> None:
     assert f"EDS {MEASURED}" in EDGE_CASES.read_text("utf-8")
 
 
-def test_every_setting_stands_in_the_readme_and_no_other() -> None:
-    assert sorted(readme_settings()) == sorted(setting_names())
+def test_the_settings_in_the_readme_exist_once() -> None:
+    named = readme_settings()
+    assert len(named) > 15
+    assert len(named) == len(set(named))
+    assert set(named) <= set(setting_names())
+
+
+def test_the_defaults_in_the_readme_are_those_of_the_settings() -> None:
+    for names, shown in readme_rows():
+        given = [one.strip(" `") for one in (re.split(r", (?![^\[]*\])", shown) if len(names) > 1 else [shown])]
+        given *= len(names) if len(given) == 1 else 1
+        for name, said in zip(names, given, strict=True):
+            default: Any = Settings()
+            for part in name.split("."):
+                default = getattr(default, part)
+            if said.startswith("–"):
+                assert default in ("", None, "sandbox"), name
+            else:
+                assert said == (default if isinstance(default, str) else json.dumps(default)), name
+
+
+def toml_blocks() -> Iterator[Any]:
+    """Each block of settings that the documentation shows; those within a list are indented."""
+    for page in PAGES:
+        for number, block in enumerate(re.findall(r"^ *```toml\n(.*?)^ *```", page.read_text("utf-8"), re.M | re.S)):
+            yield pytest.param(textwrap.dedent(block), id=f"{page.stem}-{number}")
+
+
+@pytest.mark.parametrize("block", list(toml_blocks()))
+def test_the_settings_that_are_shown_can_be_used(block: str, tmp_path: Path) -> None:
+    shown = tmp_path / "gateway.toml"
+    shown.write_text(block, "utf-8")
+    load(shown)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import not_here
 from tests.tutorial import ROOT, alone, blocks, pattern
 
-PAGES = {"docs/tutorial.md": 20}  # how many blocks are played, at least
+PAGES = {"docs/tutorial.md": 20, "README.md": 4}  # how many blocks are played, at least
 
 
 @pytest.mark.timeout(240)

@@ -19,7 +19,7 @@ from tests.api.conftest import Running, serving
 from tests.api.test_planned_joins import until
 from tests.wire.test_main_path import send, settings_for, written
 
-README = Path(__file__).parent.parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "http-api.md"
 MEET = "https://meet.google.com/xgq-epxn-ccp"
 ORGANIZER = "alex@acme.com"
 FACE = "r90bbd427f71"
@@ -256,8 +256,8 @@ def fresh(tmp_path: Path) -> Iterator[Running]:
 
 
 def test_end_to_end_example(fresh: Running) -> None:
-    """The README's curl lines as they stand there, the host aside."""
-    commands = re.findall(r"^(curl .*?(?:'|json))$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    """The curl lines of the documentation as they stand there, the host aside."""
+    commands = re.findall(r"^(curl .*?(?:'|json))$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert len(commands) == 2
     here = {**os.environ, "KEY": fresh.key("acme")}
     answers = []
