@@ -48,7 +48,7 @@ samples: setup  ## play samples/ again and show what differs from the .expect fi
 	@$(BIN)/python -m tests.samples
 
 docs: setup  ## the documentation as pages, into var/site; a warning is an error
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@mkdir -p var && NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build > var/docs.log 2>&1 || { cat var/docs.log; exit 1; }
 	@echo "var/site/index.html"
 
 screenshots: setup  ## the pictures of the page in docs/screenshots, anew (needs Chromium)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from functools import lru_cache
@@ -189,9 +191,26 @@ def commands(group: object, *words: str) -> Iterator[str]:
 def test_every_command_that_is_named_exists(page: Path) -> None:
     known = set(commands(get_command(app)))
     groups = {name.partition(" ")[0] for name in known if " " in name}
-    named = re.findall(r"pal-gateway ([a-z]+)(?: ([a-z]+))?", page.read_text("utf-8"))
+    named = re.findall(r"(?<!--namespace )(?<!docker exec )pal-gateway ([a-z]+)(?: ([a-z]+))?", page.read_text("utf-8"))
     found = {f"{one} {two}".strip() if one in groups else one for one, two in named}
     assert found <= known
+
+
+def test_the_documentation_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--site-dir", tmp_path],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stdout + built.stderr
+    pages = [path.read_text("utf-8") for path in tmp_path.rglob("*.html")]
+    assert len(pages) >= len(PAGES) - 1  # the README is none of them
+    loaded = [
+        one
+        for page in pages
+        for one in re.findall(r"<(?:script|link|img|iframe)[^>]* (?:src|href)=\"?([^\s>\"]+)", page)
+    ]
+    assert loaded
+    assert [one for one in loaded if "//" in one] == []
 
 
 @pytest.mark.parametrize("number", range(1, 16))

@@ -16,19 +16,18 @@ from gateway.cli import app
 
 HEAD: Final = """# Commands
 
-<!-- Made by `make generated` from the commands themselves. -->
+Made from the code by `make generated`; `pal-gateway COMMAND --help` says the same.
 
-Every command ends with 0 when it did what it was told, 1 when something is not there, cannot be read or is not well, and
-2 for wrong usage or settings; then one sentence on stderr says what to mend. Where there is `--json`, each line of the
-output is one JSON object. A command that needs settings reads the file of `--config`, or of `GATEWAY_CONFIG`, and
-`GATEWAY_…` from the environment: see [settings](settings.md).
+Every command ends with 0 when it did what it was told, with 1 when something is not there, cannot be read or is not
+well, and with 2 for wrong usage or settings; one sentence on stderr then says the mend. Where there is `--json`, each
+line of the output is one JSON object. A command that needs settings reads the file of `--config`, or of
+`GATEWAY_CONFIG`, and `GATEWAY_…` from the environment: see [settings](settings.md).
 """
 
 
 def page() -> str:
     """The page `docs/reference/commands.md`."""
-    root = typer.main.get_command(app)
-    assert isinstance(root, TyperGroup)
+    root: Any = typer.main.get_command(app)
     parts = [text for name, one in sorted(root.commands.items()) for text in _of(one, f"pal-gateway {name}", 2)]
     return "\n".join([HEAD, *parts])
 

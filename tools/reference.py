@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from gateway.kinds import Secret
 from gateway.outline import Setting, sections, settings
 from gateway.toml_text import key, literal
+from tools import commands
 
 ROOT: Final = Path(__file__).parent.parent
 AGAIN: Final = "make generated"
@@ -182,6 +183,7 @@ def _limits(field: FieldInfo) -> str:
 FILES: Final[dict[str, Callable[[], str]]] = {
     "gateway.example.toml": example,
     "docs/reference/settings.md": reference,
+    "docs/reference/commands.md": commands.page,
 }
 
 
