@@ -12,7 +12,7 @@ from email import message_from_bytes
 from email.policy import compat32
 from typing import Any, Final
 
-from gateway.verdict import TO_OPERATOR, TO_ORGANIZER, Reason, Verdict
+from gateway.verdict import PLATFORM_NAMES, TO_OPERATOR, TO_ORGANIZER, Reason, Verdict
 from scheduler.happening import Happening
 from scheduler.joins import Join, JoinState
 
@@ -183,7 +183,8 @@ def _sentences(invite: Mapping[str, Any]) -> Iterator[str]:
     if sentence is not None and reason not in TO_OPERATOR and invite["verdict"] == Verdict.IGNORED:
         sentence = "no reply is owed"
     if sentence is not None:
-        yield "  " + sentence.format(pal="the PAL", platform=invite["platform"] or "meeting")
+        platform = PLATFORM_NAMES.get(invite["platform"] or "", "meeting")
+        yield "  " + sentence.format(pal="the PAL", platform=platform)
 
 
 def _sender(found: Mapping[str, Any] | None, sender: str) -> Iterator[str]:

@@ -92,6 +92,11 @@ def test_the_whole_way_is_told() -> None:
             {"verdict": "declined", "reason": "already-ended"},
             "  This event is already over. Choose a time to come and send the invitation again.",
         ),
+        (
+            {"verdict": "declined", "reason": "link-not-joinable", "platform": "teams"},
+            "  This event has a Microsoft Teams link, which the PAL cannot join yet. "
+            "Add a Google Meet link and send the invitation again.",
+        ),
         ({"title": "Lunch\x1b[2J"}, "Title: Lunch\N{REPLACEMENT CHARACTER}[2J"),
         (
             {"mail": {"received_at": datetime(2026, 3, 1, 8, tzinfo=UTC), "message_id": "<a@b>"}},
