@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-BESIDE := tests/process tests/commands tests/store tests/browser
+# Three lanes, one beside the other: what starts processes waits more than it computes.
+PROCESSES := tests/process tests/browser
+COMMANDS := tests/commands tests/store tests/api tests/test_cli.py
 
 .PHONY: setup run demo test check chaos contract samples docs screenshots debian fuzz bench generated dist dist-check \
   image-check lock lock-run clean
@@ -14,8 +16,8 @@ SEED ?= $(shell date +%s)
 setup: $(STAMP)  ## the virtual environment .venv, from the hashed lock
 
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=…" if sys.version_info < (3, 11) else 0)'
-	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt install python3-venv"; exit 1; }
+	@tools/python.sh $(PYTHON)
+	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -26,11 +28,14 @@ run: setup  ## start the gateway on its embedded default, show one invitation fr
 demo: setup  ## the same, ending after the join
 	@$(BIN)/pal-gateway demo
 
-test: setup  ## every test; those that start processes beside the others, their outcome at the end
+test: setup  ## every test, in three lanes; the outcome of the first two at the end
 	@mkdir -p var
-	@$(BIN)/python -m pytest $(BESIDE) --timeout 180 > var/test-beside.log 2>&1 & beside=$$!; \
-	  $(BIN)/python -m pytest $(BESIDE:%=--ignore=%) --timeout 180; others=$$?; \
-	  wait $$beside; besides=$$?; cat var/test-beside.log; exit $$((others | besides))
+	@$(BIN)/python -m pytest $(PROCESSES) --timeout 180 > var/test-processes.log 2>&1 & processes=$$!; \
+	  $(BIN)/python -m pytest $(COMMANDS) --timeout 180 > var/test-commands.log 2>&1 & commands=$$!; \
+	  $(BIN)/python -m pytest $(patsubst %,--ignore=%,$(PROCESSES) $(COMMANDS)) --timeout 180; others=$$?; \
+	  wait $$commands; in_commands=$$?; cat var/test-commands.log; \
+	  wait $$processes; in_processes=$$?; cat var/test-processes.log; \
+	  exit $$((others | in_commands | in_processes))
 
 check: setup  ## what CI runs: lint, format, types, tests
 	@$(BIN)/ruff check .

@@ -7,9 +7,10 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 folder=${1:?a folder to make the roots in}
 shift
-commands=("${@:-make demo && make test}")
+commands=("$@")
+[[ $# -gt 0 ]] || commands=("make demo" "make test")
 suite=bookworm
-needs=ca-certificates,git,make,python3-venv # what the README asks for
+needs=ca-certificates,git,make # python3-venv as well for the ordinary user, who cannot install it
 
 [[ $(id -u) -eq 0 ]] || { echo "debian: only root can change its root" >&2; exit 1; }
 command -v debootstrap >/dev/null || { echo "debian: apt install debootstrap" >&2; exit 1; }
@@ -39,13 +40,17 @@ for who in root user; do
   root=$folder/as-$who
   rm --recursive --force --one-file-system "$root"
   enter "$root"
-  [[ $who == root ]] || chroot "$root" useradd --create-home --shell /bin/bash user
+  if [[ $who == user ]]; then
+    chroot "$root" apt-get update -qq
+    chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+    chroot "$root" useradd --create-home --shell /bin/bash user
+  fi
   home=$(chroot "$root" getent passwd $who | cut -d: -f6)
   git clone --quiet "$here" "$root$home/pal-gateway"
   chroot "$root" chown --recursive $who: "$home/pal-gateway"
   for command in "${commands[@]}"; do
     begun=$SECONDS
-    chroot --userspec=$who:$who "$root" env --ignore-environment HOME="$home" USER=$who PATH=/usr/bin:/bin LANG=C.UTF-8 \
+    chroot --userspec=$who:$who "$root" env --ignore-environment HOME="$home" USER=$who PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
       bash -c "cd ~/pal-gateway && $command" </dev/null || { echo "debian: as $who, failed: $command"; exit 1; }
     echo "debian: as $who, in $((SECONDS - begun)) s: $command"
   done

@@ -19,7 +19,7 @@ from tests.api.conftest import Running, serving
 from tests.conftest import STORES, empty_store
 from tests.wire.test_main_path import settings_for
 
-EXAMPLES: Final = int(os.environ.get("CONTRACT_EXAMPLES", "10"))  # of each operation and phase
+EXAMPLES: Final = int(os.environ.get("CONTRACT_EXAMPLES", "7"))  # of each operation and phase
 SEED: Final = os.environ.get("CONTRACT_SEED", "1")  # make contract has more examples, and others each time
 CONFIG: Final = Path(__file__).parent / "schemathesis.toml"
 

@@ -367,7 +367,11 @@ def test_the_story_has_title_mail_reply_lateness_moves_and_the_other_mails(store
         ("planned", None), ("moved", None), ("started", 1), ("cancelled", None), ("tried", None),
     ]  # fmt: skip
     assert (other["id"], other["verdict"]) == (moved.id, "accepted")
-    page = (SAMPLES.parent.parent / "docs" / "explain.md").read_text("utf-8").partition("`explain ID --json`")[2]
+    page = (
+        (SAMPLES.parent.parent / "docs" / "reference" / "explain.md")
+        .read_text("utf-8")
+        .partition("`explain ID --json`")[2]
+    )
     above = {"field", "chosen", "joinable", "platform", "url"}  # of a link
     parts = (row, row["mail"], joined, joined["history"][0], reply, other)
     assert {name for part in parts for name in part if f"`{name}`" not in page} <= above
@@ -386,7 +390,7 @@ def test_of_a_long_series_the_next_joins_are_told(tmp_path: Path) -> None:
 
 
 def test_the_page_names_every_field(tmp_path: Path) -> None:
-    page = (SAMPLES.parent.parent / "docs" / "explain.md").read_text("utf-8")
+    page = (SAMPLES.parent.parent / "docs" / "reference" / "explain.md").read_text("utf-8")
     found = told(f"sqlite:///{tmp_path}/none.db", NEW, "--edit", MOVED)
     (one,), (change,) = found["decisions"], found["edit"]["changes"]
     parts = (found, found["edit"], one, one["occurrences"][0], one["replies"][0], one["link_candidates"][0], change)

@@ -19,7 +19,7 @@ PARAMETERS = st.tuples(
 )
 
 
-@settings(max_examples=1500, deadline=None, derandomize=True)
+@settings(max_examples=800, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(PARAMETERS, st.booleans()), min_size=1, max_size=3), VALUES)
 def test_a_clear_line_is_what_icalendar_reads(parameters: list[tuple[tuple[str, str], bool]], value: str) -> None:
     written = (f';{name}="{text}"' if quoted else f";{name}={text}" for (name, text), quoted in parameters)

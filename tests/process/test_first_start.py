@@ -61,7 +61,7 @@ SERVE_UNTIL_READY = """
 import gc
 from gateway import app
 from gateway.config import load
-app.until_stopped = lambda gateway, stopped: (print(gc.get_freeze_count()), gateway.stop())[1]
+app.until_stopped = lambda gateway, *_: (print(gc.get_freeze_count()), gateway.stop())[1]
 app.serve(load(None))
 """
 
