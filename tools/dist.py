@@ -25,16 +25,16 @@ from gateway import __version__
 
 ROOT: Final = Path(__file__).parent.parent
 DIST: Final = ROOT / "dist"
-LOCKS: Final = ("requirements-run.lock", "requirements.lock")  # of what runs, or else of what builds and tests, too
+LOCK: Final = ROOT / "deploy" / "requirements" / "run.lock"  # what runs, without what builds and tests
 
 
 def build(source: Path, target: Path, kind: str) -> Path:
     """Build the `sdist` or `wheel` of a source tree into a folder."""
     command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", str(target)]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": _epoch()}
-    subprocess.run(
-        command, cwd=source, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    built = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
+    if built.returncode:
+        sys.exit(f"The {kind} cannot be built:\n{built.stderr}")
     (made,) = target.glob("*.tar.gz" if kind == "sdist" else "*.whl")
     return made
 
@@ -80,13 +80,12 @@ def _make(*, only_release: bool) -> None:
 def _check() -> None:
     """The wheel where there is nothing else, and what a packager does with the source distribution."""
     (wheel,), (sdist,) = DIST.glob("*.whl"), DIST.glob("*.tar.gz")
-    lock = next(ROOT / name for name in LOCKS if (ROOT / name).exists())
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         venv.create(here / "venv", with_pip=True)
         python = here / "venv" / "bin" / "python"
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--require-hashes", "--requirement", str(lock)], check=True)
+        subprocess.run([*pip, "--require-hashes", "--requirement", str(LOCK)], check=True)
         subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
         subprocess.run([python, "-m", "pip", "check"], check=True)
         (here / "empty").mkdir()
