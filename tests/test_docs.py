@@ -196,6 +196,15 @@ def test_every_command_that_is_named_exists(page: Path) -> None:
     assert found <= known
 
 
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+def test_lists_are_read_alike_by_all_who_draw_pages(page: Path) -> None:
+    """What mkdocs draws them with wants four spaces below a number, and an empty line above a list."""
+    text = re.sub(r"^ *```.*?^ *```$", "```", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r"\n\n {1,3}\S.*", page.read_text("utf-8")) == []
+    assert re.findall(r"^ {1,3}```", page.read_text("utf-8"), re.MULTILINE) == []
+    assert re.findall(r"^(?! *(?:[-*] |\d+\. )| {2}).+\n(?:- |1\. ).*", text, re.MULTILINE) == []
+
+
 def test_the_documentation_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     built = subprocess.run(
         [Path(sys.executable).with_name("mkdocs"), "build", "--strict", "--site-dir", tmp_path],
