@@ -10,7 +10,7 @@ shift
 commands=("$@")
 [[ $# -gt 0 ]] || commands=("make demo" "make test")
 suite=bookworm
-needs=ca-certificates,git,make # python3-venv as well for the ordinary user, who cannot install it
+needs=ca-certificates,curl,git,make # python3-venv as well for the ordinary user, who cannot install it
 
 [[ $(id -u) -eq 0 ]] || { echo "debian: only root can change its root" >&2; exit 1; }
 command -v debootstrap >/dev/null || { echo "debian: apt install debootstrap" >&2; exit 1; }
@@ -32,6 +32,7 @@ enter() { # a copy of the base, with what a running machine has
     mount --rbind --make-rslave "/$tree" "$root/$tree"
     mounts=("$root/$tree" "${mounts[@]}")
   done
+  echo "127.0.0.1 localhost" > "$root/etc/hosts" # the installer of Debian writes it, not debootstrap
   cp --dereference /etc/resolv.conf "$root/etc/resolv.conf"
   cp --dereference /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt" # a proxy of this network
 }

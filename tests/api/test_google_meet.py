@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ import pytest
 from scheduler.clock import utc_now
 from tests.api.conftest import Running, serving
 from tests.api.test_planned_joins import until
+from tests.conftest import not_here
 from tests.wire.test_main_path import send, settings_for, written
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "http-api.md"
@@ -257,6 +259,8 @@ def fresh(tmp_path: Path) -> Iterator[Running]:
 
 def test_end_to_end_example(fresh: Running) -> None:
     """The curl lines of the documentation as they stand there, the host aside."""
+    if shutil.which("curl") is None:
+        not_here("curl is not installed")
     commands = re.findall(r"^(curl .*?(?:'|json))$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert len(commands) == 2
     here = {**os.environ, "KEY": fresh.key("acme")}

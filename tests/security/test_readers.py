@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Timer
@@ -48,14 +48,15 @@ def reading(limits: Limits) -> Iterator[Readers]:
 
 def processes() -> set[int]:
     """The process ids of all nurseries and readers on this machine that were started by this one."""
-    found = subprocess.run(["ps", "-eo", "pid,sid,stat,args"], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 3) for line in found.splitlines()[1:]]
-    ours = str(os.getsid(0))
-    return {
-        int(pid)
-        for pid, sid, stat, args in rows
-        if sid == ours and args.startswith(f"{sys.executable} -P -m gateway.reader") and not stat.startswith("Z")
-    }
+    command = f"{sys.executable} -P -m gateway.reader".encode().replace(b" ", b"\0")
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, _, _, session = (path / "stat").read_bytes().rpartition(b") ")[2].split()[:4]  # proc(5)
+            is_one = int(session) == os.getsid(0) and state != b"Z"
+            if is_one and (path / "cmdline").read_bytes().startswith(command):
+                found.add(int(path.name))
+    return found
 
 
 def gone(pids: set[int], within: float) -> bool:
