@@ -118,14 +118,10 @@ def serve(
 
     Example: pal-gateway serve --config gateway.toml --role smtp,http
     """
-    from gateway.app import CannotStart
     from gateway.app import serve as run
 
     with opening_store():
-        try:
-            run(settings_of(config, role))
-        except CannotStart as error:
-            fail(str(error), 2)
+        run(settings_of(config, role))
 
 
 @app.command()
@@ -150,11 +146,14 @@ def demo(
 ) -> None:
     """Show the main path: a mail to the demo PAL, its reply, and its join at the built-in sandbox platform.
 
+    Nothing leaves this machine; with a platform or a relay in the settings it is refused.
+
     Example: pal-gateway demo
     """
     from gateway.demo import demo as run
 
-    raise typer.Exit(run(settings_of(config), stay=stay))
+    with opening_store():
+        raise typer.Exit(run(settings_of(config), stay=stay))
 
 
 @app.command()

@@ -1,6 +1,8 @@
 """The main path, shown: a mail to the demo PAL through our own port, its reply, its join. Shell.
 
-Rules of this file: everything is real (SMTP, the store, HTTP to the sandbox platform); only the invitation is made up.
+Rules of this file:
+- Everything is real (SMTP, the store, HTTP to the sandbox platform); only the invitation is made up.
+- Nothing leaves this machine: no platform, no relay.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ from sqlalchemy.exc import IntegrityError
 
 import scheduler.store
 from gateway import store
-from gateway.app import CannotStart, Gateway, heeded, until_stopped
+from gateway.app import Gateway, heeded, until_stopped
 from gateway.intake import fresh_id
 from gateway.keys import Key, digest
 from gateway.kinds import ROLES
 from gateway.logs import configure
 from gateway.pals import DEFAULT_ACCOUNT, Pal, pal_id
-from gateway.settings import Settings
+from gateway.ports import CannotStart, PortTaken
+from gateway.settings import Senders, Settings
 from scheduler.clock import utc_now
 from scheduler.joins import Join, JoinState
 
@@ -39,15 +42,20 @@ ORGANIZER: Final = "alex@acme.example"
 
 
 def demo(settings: Settings, *, stay: bool) -> int:
-    """Run it; 0 when the PAL was joined, 1 when not in time."""
+    """Run it; 0 when the PAL was joined, 1 when not in time. Raises CannotStart."""
+    for name, is_set in (
+        ("platform.base_url", settings.platform.base_url),
+        ("targets", settings.targets),
+        ("relay.host", settings.relay.host),
+    ):
+        if is_set:
+            raise CannotStart(f"The demo stays on this machine, and {name} is set: leave it away, or use serve.")
     configure(settings.log)
     return asyncio.run(_demo(settings, stay))
 
 
 async def _demo(settings: Settings, stay: bool) -> int:
-    gateway = _start_anywhere(
-        settings.model_copy(update={"replies": settings.replies.model_copy(update={"hold_seconds": 0}), "roles": ROLES})
-    )
+    gateway = _start_anywhere(_as_shown(settings))
     pal = _demo_pal(gateway)
     await gateway.start()
     stopped = heeded(settings.stop_seconds)
@@ -62,6 +70,17 @@ async def _demo(settings: Settings, stay: bool) -> int:
     else:
         await gateway.stop()
     return 0 if joined else 1
+
+
+def _as_shown(settings: Settings) -> Settings:
+    """The settings with which the demo's own mail is taken, and answered at once."""
+    own = {
+        "replies": settings.replies.model_copy(update={"hold_seconds": 0}),
+        "smtp": settings.smtp.model_copy(update={"proxy_from": (), "xclient_from": ()}),
+        "senders": Senders(),
+        "roles": ROLES,
+    }
+    return settings.model_copy(update=own)
 
 
 async def _in_time(gateway: Gateway, showing: Coroutine[Any, Any, bool]) -> bool:
@@ -79,7 +98,7 @@ def _start_anywhere(settings: Settings) -> Gateway:
     """On the ports of the settings, or on free ones where they are taken."""
     try:
         return Gateway(settings)
-    except CannotStart as error:
+    except PortTaken as error:
         print(f"{error} Using free ports.")
         free = {name: getattr(settings, name).model_copy(update={"port": 0}) for name in ("smtp", "http")}
         return Gateway(settings.model_copy(update=free))

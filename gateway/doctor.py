@@ -31,6 +31,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from gateway import diagnosis, store
 from gateway.checkup import written
 from gateway.diagnosis import Line, bad, good, skipped
+from gateway.inbound.answers import greeting
 from gateway.inbound.certificate import BadCertificate, Certificate
 from gateway.lookups import Question, Records
 from gateway.resolver import Resolver
@@ -225,6 +226,8 @@ class Doctor:
             return [bad(check, _words(error), mend)]
         if not banner.startswith("220"):
             return [bad(check, banner, "something else is there, or it is full (smtp.max_connections)")]
+        if banner != greeting(self.settings.domain):
+            return [bad(check, banner, f"that is not this gateway: it would say {greeting(self.settings.domain)}")]
         return [good(check, banner)]
 
     def _certificate(self) -> Line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from gateway.sockets import listen, listen_unix
 
 class CannotStart(Exception):
     """The gateway cannot start; the message is one sentence that says the mend."""
+
+
+class PortTaken(CannotStart):
+    """Somebody else has a port of the settings."""
 
 
 def http_socket(settings: Http) -> socket.socket:
@@ -48,9 +53,10 @@ def _listen(name: str, host: str, port: int) -> socket.socket:
         return listen(host, port)
     except OSError as error:
         variable = PREFIX + name.replace(".", "__").upper()
-        raise CannotStart(
-            f"{host}:{port} cannot be opened ({error.strerror}); set {name} or {variable} to a free one."
-        ) from error
+        cannot = f"{host}:{port} cannot be opened ({error.strerror})"
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(f"{cannot}; set {name} or {variable} to a free one.") from error
+        raise CannotStart(f"{cannot}; look at {name.partition('.')[0]}.host and {name}.") from error
 
 
 def _listen_unix(path: Path) -> socket.socket:

@@ -388,6 +388,38 @@ def test_the_demo_walks_the_main_path_and_ends(tmp_path: Path) -> None:
     assert "Anna is in the call" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"STORE__URL": "sqlite:////dev/null/gateway.db"}, "/dev/null cannot be made"),
+        ({"STORE__URL": "postgresql://u:hidden@127.0.0.1:1/x"}, "The store cannot be used"),
+        ({"SMTP__TLS_CERTIFICATE": "/no", "SMTP__TLS_KEY": "/no"}, "/no cannot be read"),
+        (
+            {"SMTP__HOST": "192.0.2.1"},
+            "192.0.2.1:0 cannot be opened (Cannot assign requested address); look at smtp.host",
+        ),
+        (
+            {"PLATFORM__BASE_URL": "https://platform.example"},
+            "The demo stays on this machine, and platform.base_url is set",
+        ),
+        ({"RELAY__HOST": "relay.example"}, "The demo stays on this machine, and relay.host is set"),
+    ],
+)
+def test_a_demo_that_cannot_be_is_one_sentence(tmp_path: Path, variables: dict[str, str], sentence: str) -> None:
+    own = {f"GATEWAY_{name}": value for name, value in {"SMTP__PORT": "0", "HTTP__PORT": "0", **variables}.items()}
+    done = run("demo", cwd=tmp_path, env=own)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"pal-gateway: {sentence}")
+    assert done.stderr.count("\n") == 1
+    assert "hidden" not in done.stderr
+
+
+def test_the_demo_is_shown_whoever_else_is_believed(tmp_path: Path) -> None:
+    own = {"SMTP__PORT": "0", "HTTP__PORT": "0", "SENDERS__SENDER_AUTH": "require", "SMTP__PROXY_FROM": '["127.0.0.1"]'}
+    done = run("demo", cwd=tmp_path, env={f"GATEWAY_{name}": value for name, value in own.items()})
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     import socket
 

@@ -10,6 +10,14 @@ from __future__ import annotations
 from typing import Final
 
 # Connecting
+IDENT: Final = "PAL gateway"
+
+
+def greeting(domain: str) -> str:
+    """The first line that a client is told."""
+    return f"220 {domain} {IDENT}"
+
+
 CROWDED: Final = "421 4.7.0 Too many connections; please come again later"
 CROWDED_FROM_THERE: Final = "421 4.7.0 Too many connections from your address; please come again later"
 

@@ -109,7 +109,7 @@ class Dialogue(SMTP):
             handler,
             data_size_limit=settings.max_bytes,
             hostname=domain,
-            ident="PAL gateway",
+            ident=answers.IDENT,
             timeout=settings.command_seconds,
             enable_SMTPUTF8=True,
             tls_context=certificate.context() if certificate is not None else None,
@@ -313,7 +313,7 @@ class Dialogue(SMTP):
             self._address, self._helo = client.address or "", client.helo
             tls, self.session = self.session.ssl, self._create_session()
             self.session.ssl = tls
-            await self.push(f"220 {self.hostname} {self.__ident__}")
+            await self.push(answers.greeting(self.hostname))
 
     def _may_say_client(self) -> bool:
         return is_among(self._front, self._settings.xclient_from)

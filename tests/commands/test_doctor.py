@@ -199,6 +199,16 @@ def test_what_is_wrong_outside_is_said_with_its_mend(platform: Listing, tmp_path
     assert all(found[check].mend for check in wrong)
 
 
+def test_a_port_that_is_somebody_elses_is_not_ours(running: Running, tmp_path: Path) -> None:
+    """Also another gateway's, which another domain's mail comes to."""
+    port = running.gateway.smtp_port
+    line = examined(settings_for(tmp_path, domain="pals.elsewhere.test", smtp={"port": port}), Zone())[
+        f"smtp.port {port}"
+    ]
+    assert (line.state, line.found) == ("not ok", f"220 {DOMAIN} PAL gateway")
+    assert line.mend.endswith("it would say 220 pals.elsewhere.test PAL gateway")
+
+
 def test_a_relay_that_refuses_the_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = trustme.CA()
     with relaying(authority) as (port, _):
