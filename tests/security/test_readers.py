@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Timer
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 from sqlalchemy import select
@@ -47,7 +47,16 @@ def reading(limits: Limits) -> Iterator[Readers]:
 
 
 def processes() -> set[int]:
-    """The process ids of all nurseries and readers on this machine that were started by this one."""
+    """The process ids of all nurseries and readers on this machine that were started by this one, once they stay the
+    same: between a nursery and the reader that it forks there is a process for a moment."""
+    before, found = None, _seen()
+    while found != before:
+        sleep(0.03)
+        before, found = found, _seen()
+    return found
+
+
+def _seen() -> set[int]:
     command = f"{sys.executable} -P -m gateway.reader".encode().replace(b" ", b"\0")
     found = set()
     for path in Path("/proc").glob("[0-9]*"):
