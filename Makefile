@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Three lanes, one beside the other: what starts processes waits more than it computes.
-PROCESSES := tests/process tests/browser
-COMMANDS := tests/commands tests/store tests/api tests/test_cli.py
+PROCESSES := tests/process tests/browser tests/store
+COMMANDS := tests/commands tests/api
 
 .PHONY: setup run demo test check chaos contract samples docs screenshots debian fuzz bench generated dist dist-check \
   image-check lock lock-run clean
