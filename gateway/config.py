@@ -20,7 +20,8 @@ from pydantic_core import ErrorDetails
 
 from gateway import environment
 from gateway.environment import Fault, Given, Origin
-from gateway.outline import Path, nearest, secret_of, sections, shown, tables
+from gateway.kinds import STORE_URL, is_in_memory
+from gateway.outline import Path, nearest, secret_of, sections, shown, tables, without_password
 from gateway.platforms import PLATFORMS
 from gateway.settings import Settings, Smtp
 from scheduler.request import CONVERSATION
@@ -157,14 +158,18 @@ def _nearest(meant: Path | None) -> str:
 def _not(wrong: Path, error: ErrorDetails) -> str:
     """What was written, where it may be said."""
     value = error.get("input")
-    if isinstance(value, dict) or (secret_of(wrong) and not isinstance(value, str)):
+    if error["type"] == STORE_URL or isinstance(value, dict) or (secret_of(wrong) and not isinstance(value, str)):
         return ""
     text = shown(wrong, value)
     return "" if text is None else f", not {text!r}" if isinstance(value, str) else f", not {text}"
 
 
 def _together(made: Settings) -> Iterator[Fault]:
-    """What does not fit together."""
+    """What does not fit together, or not with a gateway that is to keep something."""
+    if is_in_memory(made.store.url):
+        yield Fault(
+            f"store.url: {without_password(made.store.url)} keeps nothing; write sqlite:///PATH.", (("store", "url"),)
+        )
     if made.platform.mirror_pals and not made.platform.base_url:
         yield Fault(
             "platform.mirror_pals: there is nothing to mirror PALs at without platform.base_url.",

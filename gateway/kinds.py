@@ -6,10 +6,11 @@ Rules of this file: a kind says what is wrong with a value in words, without the
 from __future__ import annotations
 
 import json
+import re
 from enum import Enum, auto
 from ipaddress import ip_network
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, IPvAnyNetwork, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -22,6 +23,11 @@ ROLES: Final = ("smtp", "http", "scheduler")  # what a process can do, see `gate
 PRIVATE: Final = tuple(
     map(ip_network, ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"))
 )
+
+
+STORE_URL: Final = "store_url"  # the type of an error whose input is not shown
+_LOGIN: Final = re.compile(r"[\w+]+://(?:[^:/]*(?::[^@]*)?@)?")
+_HOST: Final = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]*)(?::(?P<port>.*))?")
 
 
 class Secret(Enum):
@@ -47,6 +53,34 @@ def _address(text: str) -> str:
     if not good:
         raise PydanticCustomError("address", "Write an http or https address")
     return text
+
+
+def _store_url(text: str) -> str:
+    """The address of a database as SQLAlchemy takes it apart: up to the first @ is the login. No error has the text,
+    because what stands in a wrong place may be the password."""
+    login = _LOGIN.match(text)
+    if login is None or text.lower().startswith("sqlite"):
+        return text  # a path may be called anything; and what is no address at all is no store
+    address = text[login.end() :].partition("?")[0]
+    if "@" in address:
+        raise PydanticCustomError(STORE_URL, "Write @ as %40 and / as %2F within the password")
+    host = _HOST.fullmatch(address.partition("/")[0])
+    if host is None:
+        raise PydanticCustomError(STORE_URL, "The host is a name, an IPv4 address, or an IPv6 address in [ ]")
+    if host["port"] is not None and not (host["port"].isdecimal() and 0 < int(host["port"]) <= 65535):
+        raise PydanticCustomError(STORE_URL, "The port is a number from 1 to 65535")
+    return text
+
+
+def is_in_memory(url: str) -> bool:
+    """Whether what is written to a store is gone when its process ends."""
+    scheme, _, rest = url.partition("://")
+    if scheme.lower().partition("+")[0] != "sqlite":
+        return False
+    path, _, query = rest.partition("?")
+    name, parameters = unquote(path.removeprefix("/")), parse_qs(query)
+    is_marked = "memory" in parameters.get("mode", ()) or "memdb" in parameters.get("vfs", ())
+    return is_marked or name in ("", ":memory:") or name.startswith("file::memory:")
 
 
 def _header_text(text: str) -> str:
@@ -81,6 +115,7 @@ Domain = Annotated[str, AfterValidator(_domain)]
 Account = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Key = Annotated[str, AfterValidator(_header_text), Secret.ALL]
 KeyOrNone = Annotated[str, AfterValidator(_header_text_or_none), Secret.ALL]
+StoreUrl = Annotated[str, AfterValidator(_store_url), Secret.WITHIN]
 HttpAddress = Annotated[str, AfterValidator(_address), Secret.WITHIN]
 Roles = Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_roles)]
 Networks = tuple[IPvAnyNetwork, ...]

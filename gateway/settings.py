@@ -30,6 +30,7 @@ from gateway.kinds import (
     Networks,
     Roles,
     Secret,
+    StoreUrl,
 )
 from gateway.quotas import Counts, Quotas
 from gateway.readers import Limits
@@ -48,7 +49,7 @@ class Section(BaseModel):
 class Store(Section):
     """The store: PALs, keys, mails, decisions, joins, replies."""
 
-    url: Annotated[str, Secret.WITHIN] = Field(
+    url: StoreUrl = Field(
         default="sqlite:///var/gateway.db",
         repr=False,
         examples=["postgresql://gateway@db.example.com/gateway"],

@@ -138,6 +138,10 @@ SECRETS_THAT_ARE_WRONG = [
     ("[targets.scenario_meeting]\nbase_url = 'https://x.example'\napi_key = \"\\thunter2\"", {}),
     ("[store]\nurl = ['postgresql://u:hunter2@db/x']", {}),
     ("[store]\nurl = 'hunter2:hunter2'", {}),
+    ("[store]\nurl = 'postgresql://u:hunter2'", {}),
+    ("[store]\nurl = 'postgresql://u:hunter2@[db/x'", {}),
+    ("[store]\nurl = 'postgresql://u:a@hunter2/b@db:1/x'", {}),
+    ("", {"STORE__URL": "postgresql://u:@hunter2:x@db:y/x"}),
     ("", {"RELAY": "hunter2"}),
     ("", {"RELAY": '{"password": ["hunter2"]}'}),
     ("", {"TARGETS": "{hunter2"}),
@@ -246,6 +250,20 @@ def test_the_deeper_name_wins_and_the_environment_over_the_file(tmp_path: Path) 
 
 # What is wrong.
 
+AS_PERCENT = "write @ as %40 and / as %2F within the password."
+NO_HOST = "the host is a name, an IPv4 address, or an IPv6 address in [ ]."
+IN_MEMORY = (
+    "sqlite://",
+    "sqlite:///",
+    "sqlite:///:memory:",
+    "sqlite+pysqlite://",
+    "sqlite+pysqlite:///:memory:",
+    "sqlite:///file:x?mode=memory&cache=shared&uri=true",
+    "sqlite:///file::memory:?cache=shared&uri=true",
+    "sqlite:///file:%3Amemory%3A?uri=true",
+    "sqlite:///file:/x?vfs=memdb&uri=true",
+)
+
 
 @pytest.mark.parametrize(
     ("text", "says"),
@@ -268,6 +286,16 @@ def test_the_deeper_name_wins_and_the_environment_over_the_file(tmp_path: Path) 
             "[targets.scenario_meting]\nbase_url = 'https://x.example'\napi_key = 'x'",
             "targets: 'scenario_meting' is not a further target; the nearest is scenario_meeting.",
         ),
+        *((f"[store]\nurl = '{url}'", f"store.url: {url} keeps nothing; write sqlite:///PATH.") for url in IN_MEMORY),
+        ("[store]\nurl = 'postgresql://u:SEC@RET/P@127.0.0.1:1/x'", f"store.url: {AS_PERCENT}"),
+        ("[store]\nurl = 'postgresql://u:hun@ter2@db/x?sslmode=require'", f"store.url: {AS_PERCENT}"),
+        ("[store]\nurl = 'postgresql://hun/ter2@db/x'", f"store.url: {AS_PERCENT}"),
+        ("[store]\nurl = 'postgresql://u:hunter2@db:notaport/x'", "store.url: the port is a number from 1 to 65535."),
+        ("[store]\nurl = 'postgresql://u:hunter2'", "store.url: the port is a number from 1 to 65535."),
+        ("[store]\nurl = 'postgresql://db:/x'", "store.url: the port is a number from 1 to 65535."),
+        ("[store]\nurl = 'postgresql://db:65536/x'", "store.url: the port is a number from 1 to 65535."),
+        ("[store]\nurl = 'postgresql://u:hunter2@[db/x'", f"store.url: {NO_HOST}"),
+        ("[store]\nurl = 'postgresql://u:hunter2@[::1/x'", f"store.url: {NO_HOST}"),
         ("smtp = 25", "smtp: it is a table; write [smtp] and its settings beneath it."),
         ("[targets.scenario_meeting]\napi_key = 'x'", "targets.scenario_meeting.base_url is missing."),
         ("[smtp]\nport = 70000", "smtp.port: input should be less than or equal to 65535, not 70000."),
@@ -275,6 +303,29 @@ def test_the_deeper_name_wins_and_the_environment_over_the_file(tmp_path: Path) 
 )
 def test_what_is_wrong_in_a_file_gets_its_mend(tmp_path: Path, text: str, says: str) -> None:
     assert reading(tmp_path, text).faults == (says,)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///var/a@b.db",
+        "sqlite:////var/lib/memory/:a:.db",
+        "postgresql:///x",
+        "postgresql://u@/x?host=/run/postgresql",
+        "postgresql://u:hun%40ter%2F2@db.example.com:5432/x?options=-c%20a@b",
+        "postgresql+psycopg://u:hun/ter?#2@[2001:db8::1]:5432/x",
+        "postgresql://db",
+    ],
+)
+def test_a_store_that_keeps_and_can_be_found(tmp_path: Path, url: str) -> None:
+    found = reading(tmp_path, STORE__URL=url)
+    assert (found.faults, list(refusals(found.settings)), found.settings.store.url) == ((), [], url)
+
+
+def test_no_command_begins_with_a_store_that_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_STORE__URL", "sqlite://")
+    with pytest.raises(BadConfig, match=r"^store\.url: sqlite:// keeps nothing; write sqlite:///PATH\.$"):
+        load(None)
 
 
 @pytest.mark.parametrize(
