@@ -35,7 +35,7 @@ def refusals(settings: Settings) -> Iterator[str]:
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
         yield "store.url is not a store; write sqlite:///PATH or postgresql://USER@HOST/NAME."
     smtp = settings.smtp
-    if smtp.tls_certificate is not None and smtp.tls_key is not None:
+    if "smtp" in settings.roles and smtp.tls_certificate is not None and smtp.tls_key is not None:
         try:
             Certificate(smtp.tls_certificate, smtp.tls_key)
         except BadCertificate as error:

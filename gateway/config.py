@@ -160,7 +160,7 @@ def _not(wrong: Path, error: ErrorDetails) -> str:
     value = error.get("input")
     if error["type"] == STORE_URL or isinstance(value, dict) or (secret_of(wrong) and not isinstance(value, str)):
         return ""
-    text = shown(wrong, value)
+    text = shown(wrong, str(value).lower() if isinstance(value, bool) else value)  # as TOML has it
     return "" if text is None else f", not {text!r}" if isinstance(value, str) else f", not {text}"
 
 

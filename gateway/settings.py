@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from gateway.authentication import Require, Trust
 from gateway.binding import Links
@@ -44,6 +45,15 @@ class Section(BaseModel):
     """Settings that belong together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number(cls, given: Any, info: ValidationInfo) -> Any:
+        """true is 1 in Python; as the value of a number it is a slip, and as `retention.days` it would delete."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(given, bool) and not {int, float}.isdisjoint((kind, *get_args(kind))):
+            raise PydanticCustomError("number", "Write a number")
+        return given
 
 
 class Store(Section):

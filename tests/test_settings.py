@@ -296,6 +296,11 @@ IN_MEMORY = (
         ("[store]\nurl = 'postgresql://db:65536/x'", "store.url: the port is a number from 1 to 65535."),
         ("[store]\nurl = 'postgresql://u:hunter2@[db/x'", f"store.url: {NO_HOST}"),
         ("[store]\nurl = 'postgresql://u:hunter2@[::1/x'", f"store.url: {NO_HOST}"),
+        ("[http]\nport = true", "http.port: write a number, not true."),
+        ("[retention]\ndays = true", "retention.days: write a number, not true."),
+        ("[metrics]\nport = false", "metrics.port: write a number, not false."),
+        ("[smtp]\ndata_seconds = true", "smtp.data_seconds: write a number, not true."),
+        ("stop_seconds = true", "stop_seconds: write a number, not true."),
         ("smtp = 25", "smtp: it is a table; write [smtp] and its settings beneath it."),
         ("[targets.scenario_meeting]\napi_key = 'x'", "targets.scenario_meeting.base_url is missing."),
         ("[smtp]\nport = 70000", "smtp.port: input should be less than or equal to 65535, not 70000."),
@@ -344,6 +349,22 @@ def test_a_misspelt_variable_gets_the_nearest(tmp_path: Path, name: str, says: s
     assert reading(tmp_path, **{name: "x"}).faults == (f"GATEWAY_{name} is not a setting; {says}",)
 
 
+@pytest.mark.parametrize("one", settings().values(), ids=lambda one: one.name)
+def test_only_what_is_true_or_false_may_be_a_boolean(tmp_path: Path, one: Setting) -> None:
+    for text in ("true", "false"):
+        found = reading(tmp_path, "\n".join([*(f"[{name}]" for name in one.path[:-1]), f"{one.path[-1]} = {text}"]))
+        wrong = [fault for fault in found.faults if "nothing to mirror" not in fault]
+        assert len(wrong) == (one.field.annotation is not bool), wrong
+
+
+def test_a_boolean_is_no_number_in_the_environment_either(tmp_path: Path) -> None:
+    (fault,) = reading(tmp_path, RETENTION__DAYS="true").faults
+    assert fault.startswith("retention.days: input should be a valid integer")
+    assert fault.endswith("(from GATEWAY_RETENTION__DAYS).")
+    in_json = reading(tmp_path, RETENTION='{"days": true}')
+    assert in_json.faults == ("retention.days: write a number, not true (from GATEWAY_RETENTION).",)
+
+
 def test_all_that_is_wrong_is_said_at_once_and_nothing_that_follows_from_it(tmp_path: Path) -> None:
     found = reading(
         tmp_path,
@@ -384,6 +405,12 @@ def test_a_start_says_the_first_and_how_many_more(tmp_path: Path) -> None:
 def test_what_a_start_would_refuse(tmp_path: Path, text: str, says: str) -> None:
     (told,) = refusals(reading(tmp_path, text).settings)
     assert told.startswith(says)
+
+
+def test_a_certificate_is_the_matter_of_a_process_that_takes_mail(tmp_path: Path) -> None:
+    text = "roles = ['http', 'scheduler']\n[smtp]\ntls_certificate = '/no/c.pem'\ntls_key = '/no/k.pem'"
+    found = reading(tmp_path, text)
+    assert (found.faults, list(refusals(found.settings))) == ((), [])
 
 
 RELAY = "domain = 'pals.example'\n[relay]\nhost = 'smtp.example.com'\n"
