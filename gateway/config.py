@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from gateway import environment
 from gateway.environment import Fault, Given, Origin
 from gateway.kinds import STORE_URL, is_in_memory
-from gateway.outline import Path, nearest, secret_of, sections, shown, tables, without_password
+from gateway.outline import Path, nearest, secret_of, sections, settings, shown, tables, without_password
 from gateway.platforms import PLATFORMS
 from gateway.settings import Settings, Smtp
 from scheduler.request import CONVERSATION
@@ -139,8 +139,7 @@ def _fault(error: ErrorDetails, wrong: Path, origins: list[Origin]) -> Fault:
     """An error of the model as a sentence."""
     name = ".".join(wrong)
     if error["type"] == "extra_forbidden":
-        meant = nearest(wrong)
-        return Fault(f"{name} is not a setting{_nearest(meant)}.", (meant,) if meant else ())
+        return _unknown(wrong)
     paths = (wrong, wrong[:1], wrong[:2])
     if error["type"] == "missing":
         return Fault(f"{name} is missing.", paths, is_missing=True)
@@ -151,8 +150,15 @@ def _fault(error: ErrorDetails, wrong: Path, origins: list[Origin]) -> Fault:
     return Fault(f"{sentence}{_not(wrong, error)}{f' (from {variables[0]})' if variables else ''}.", paths)
 
 
-def _nearest(meant: Path | None) -> str:
-    return f"; the nearest is {'.'.join(meant)}" if meant else ""
+def _unknown(wrong: Path) -> Fault:
+    """The fault of a name that is none. In quotes a dot is part of a name."""
+    name = ".".join(wrong)
+    *above, last = path = tuple(name.split("."))
+    if any("." in one for one in wrong) and (path in settings() or (above and above[0] in tables())):
+        return Fault(f'"{name}" is not a setting; write {last} beneath [{".".join(above)}].', (path,))
+    meant = nearest(wrong)
+    told = f"; the nearest is {'.'.join(meant)}" if meant else ""
+    return Fault(f"{name} is not a setting{told}.", (meant,) if meant else ())
 
 
 def _not(wrong: Path, error: ErrorDetails) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-from gateway.outline import FILE_VARIABLE, Path, nearest, secret_of, sections, settings, tables, variable
+from gateway.outline import FILE, FILE_VARIABLE, Path, nearest, secret_of, sections, settings, tables, variable
 from gateway.settings import PREFIX
 
 SUFFIX: Final = "_file"
@@ -141,7 +141,8 @@ def _json_at(path: Path) -> bool | None:
 def _unknown(name: str, path: Path) -> Fault:
     """The fault of a variable that is none; the nearest one has _FILE where this one has."""
     in_file = path[-1].endswith(SUFFIX)
-    meant = nearest((*path[:-1], path[-1].removesuffix(SUFFIX)) if in_file else path)
+    meant = nearest((*path[:-1], path[-1].removesuffix(SUFFIX)) if in_file else path, FILE)
     if meant is None:
         return Fault(f"{name} is not a setting.")
-    return Fault(f"{name} is not a setting; the nearest is {variable(meant)}{SUFFIX.upper() * in_file}.", (meant,))
+    suffix = SUFFIX.upper() if in_file and meant != FILE else ""
+    return Fault(f"{name} is not a setting; the nearest is {variable(meant)}{suffix}.", (meant,))

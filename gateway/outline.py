@@ -19,7 +19,7 @@ from gateway.kinds import Secret
 from gateway.settings import PREFIX, Section, Settings
 
 Path = tuple[str, ...]
-FILE_VARIABLE: Final = PREFIX + "CONFIG"  # names the settings file, see `commands.common`
+FILE: Final = ("config",)  # what the variable is made of that names the settings file, see `commands.common`
 
 _PARAMETER: Final = re.compile(r"(?i)([?&][a-z_]*(?:password|passwd|secret|token|key)=)[^&#]*")
 HIDDEN: Final = "…"
@@ -101,6 +101,9 @@ def variable(path: Path) -> str:
     return PREFIX + "__".join(path).upper()
 
 
+FILE_VARIABLE: Final = variable(FILE)
+
+
 def secret_of(path: Path) -> Secret | None:
     """What is hidden of what stands at a path, also of a whole section, and of an item of a list."""
     if path[:1] in settings():
@@ -131,24 +134,24 @@ def without_password(address: str) -> str:
     return _PARAMETER.sub(rf"\g<1>{HIDDEN}", head + at + rest)
 
 
-def nearest(path: Path) -> Path | None:
-    """The real setting that is most like a name that is none."""
+def nearest(path: Path, *further: Path) -> Path | None:
+    """The real setting that is most like a name that is none, or one of the further names."""
     from difflib import SequenceMatcher
 
     def alike(one: str, other: str) -> float:
-        return SequenceMatcher(None, one, other).ratio()
+        return SequenceMatcher(None, one.lower(), other.lower()).ratio()
 
     def score(known: Path) -> float:
         last = 0.9 * alike(path[-1], known[-1]) + 0.1 * alike(path[0], known[0])
         return max(alike(".".join(path), ".".join(known)), last if len(known) > 1 else 0)
 
-    best = max(_candidates(path), key=score)
+    best = max((*_candidates(path), *further), key=score)
     return best if score(best) >= 0.6 else None
 
 
 def _candidates(path: Path) -> Iterable[Path]:
     """What may have been meant: settings, sections, tables, and the settings of a table's entry."""
-    yield from ((name,) for name in sections())
+    yield from ((name,) for name in sections() if len(path) == 1)
     yield from settings()
     for name, table in tables().items():
-        yield from ((name, path[1], inner) for inner in table.entries if len(path) > 1)
+        yield from ((name, path[1], inner) for inner in table.entries if all(path[:2]) and len(path) > 1)

@@ -277,6 +277,16 @@ IN_MEMORY = (
             "[quotas]\njoins_per_inviters = 5",
             "quotas.joins_per_inviters is not a setting; the nearest is quotas.joins_per_inviter.",
         ),
+        ("'smtp.port' = 3", '"smtp.port" is not a setting; write port beneath [smtp].'),
+        ("'domains.acme' = 'a.example'", '"domains.acme" is not a setting; write acme beneath [domains].'),
+        (
+            "'targets.scenario_meeting.api_key' = 'x'",
+            '"targets.scenario_meeting.api_key" is not a setting; write api_key beneath [targets.scenario_meeting].',
+        ),
+        ("'smtp.prot' = 3", "smtp.prot is not a setting; the nearest is smtp.port."),
+        ("[SMTP]\nport = 3", "SMTP is not a setting; the nearest is smtp."),
+        ("SMTP.port = 3", "SMTP is not a setting; the nearest is smtp."),
+        ("[smtp]\nPORT = 3", "smtp.PORT is not a setting; the nearest is smtp.port."),
         ("zzzzzz = 1", "zzzzzz is not a setting."),
         (
             "[targets.scenario_meeting]\nbase_url = 'https://x.example'\napi_kye = 'x'",
@@ -343,6 +353,11 @@ def test_no_command_begins_with_a_store_that_keeps_nothing(tmp_path: Path, monke
         ("RELAY__PASWORD_FILE", "the nearest is GATEWAY_RELAY__PASSWORD_FILE."),
         ("TARGETS__SCENARIO_MEETING__API_KYE", "the nearest is GATEWAY_TARGETS__SCENARIO_MEETING__API_KEY."),
         ("DOMAIN__ACME", "the nearest is GATEWAY_DOMAIN."),
+        ("CONFIG_FILE", "the nearest is GATEWAY_CONFIG."),
+        ("CONFG", "the nearest is GATEWAY_CONFIG."),
+        ("TARGETS__", "the nearest is GATEWAY_TARGETS."),
+        ("SMTP__", "the nearest is GATEWAY_SMTP__HOST."),
+        ("PLATFROM", "the nearest is GATEWAY_PLATFORM."),
     ],
 )
 def test_a_misspelt_variable_gets_the_nearest(tmp_path: Path, name: str, says: str) -> None:
@@ -363,6 +378,13 @@ def test_a_boolean_is_no_number_in_the_environment_either(tmp_path: Path) -> Non
     assert fault.endswith("(from GATEWAY_RETENTION__DAYS).")
     in_json = reading(tmp_path, RETENTION='{"days": true}')
     assert in_json.faults == ("retention.days: write a number, not true (from GATEWAY_RETENTION).",)
+
+
+@pytest.mark.parametrize("name", ["CONFIG_FILE", "CONFIGS_FILE", "JOININ_FILE", "SMTP___FILE"])
+def test_what_is_proposed_for_a_variable_is_one(tmp_path: Path, name: str) -> None:
+    (fault,) = reading(tmp_path, **{name: "x"}).faults
+    proposed = fault.removesuffix(".").rpartition("the nearest is GATEWAY_")[2]
+    assert [one for one in reading(tmp_path, **{proposed: "x"}).faults if "is not a setting" in one] == []
 
 
 def test_all_that_is_wrong_is_said_at_once_and_nothing_that_follows_from_it(tmp_path: Path) -> None:
