@@ -10,6 +10,9 @@ Rules of this file:
 from __future__ import annotations
 
 import json
+import os
+import stat
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -19,6 +22,7 @@ from gateway.outline import FILE, FILE_VARIABLE, Path, nearest, secret_of, secti
 from gateway.settings import PREFIX
 
 SUFFIX: Final = "_file"
+MOST_BYTES: Final = 64 * 1024  # of a file with one setting
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,12 @@ def _take(given: Given, name: str, text: str, place: _Place) -> None:
     if place.in_file:
         origin = Origin("secret file", name, text)
         try:
-            text = _contents(FilePath(text))
+            text = _contents(text, is_json=place.is_json)
         except OSError as error:
             given.faults.append(Fault(f"{name}: {text} cannot be read: {error.strerror}.", (place.path,)))
             return
-        except ValueError:  # also a NUL in the path
-            given.faults.append(Fault(f"{name}: {text} is not text in UTF-8.", (place.path,)))
+        except _Unfit as error:
+            given.faults.append(Fault(f"{name}{f': {text}' * bool(text)} {error}.", (place.path,)))
             return
     value: Any = text
     if place.is_json:
@@ -104,10 +108,43 @@ def _take(given: Given, name: str, text: str, place: _Place) -> None:
     given.values.append((place.path, value, origin))
 
 
-def _contents(path: FilePath) -> str:
-    """What is in a file, without the newline that ends it."""
-    text = path.read_bytes().decode("utf-8")
-    return text.removesuffix("\n").removesuffix("\r")
+class _Unfit(Exception):
+    """A file has no value; the message goes on after its name."""
+
+
+def _contents(name: str, *, is_json: bool) -> str:
+    """The text in a file, without the newline that ends it. Raises OSError and _Unfit."""
+    try:
+        text = _bytes(name).decode("utf-8")
+    except UnicodeDecodeError:
+        raise _Unfit("is not text in UTF-8") from None
+    if text.startswith("\N{BYTE ORDER MARK}"):
+        raise _Unfit("begins with a byte order mark; save it without")
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not is_json and not {"\n", "\r"}.isdisjoint(text):
+        raise _Unfit("has more than one line")
+    if not is_json and any(unicodedata.category(char) == "Cc" for char in text):
+        raise _Unfit("is not text: there are control characters in it")
+    return text
+
+
+def _bytes(name: str) -> bytes:
+    """What is in a regular file; anything else may have no end."""
+    if not name or "\0" in name:
+        raise _Unfit("names no file")
+    path = FilePath(name)
+    with open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise _Unfit("is not a regular file")
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise _Unfit(f"is larger than {MOST_BYTES // 1024} kB")
+    return content
+
+
+def _at_once(name: str, flags: int) -> int:
+    """Opens without waiting for somebody to write to a FIFO."""
+    return os.open(name, flags | os.O_NONBLOCK)
 
 
 def _place(path: Path) -> _Place | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 import tomllib
@@ -176,7 +177,7 @@ def test_the_repr_of_settings_has_no_secret(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "value"),
-    [("hunter2", "hunter2"), ("hunter2\n", "hunter2"), ("hunter2\r\n", "hunter2"), (" hun\nter2\n\n", " hun\nter2\n")],
+    [("hunter2", "hunter2"), ("hunter2\n", "hunter2"), ("hunter2\r\n", "hunter2"), (" hunter2 é \n", " hunter2 é ")],
 )
 def test_a_secret_is_read_from_its_file(tmp_path: Path, content: str, value: str) -> None:
     found = reading(tmp_path, "[relay]\npassword = 'another'", RELAY__PASSWORD_FILE=kept(tmp_path, content))
@@ -219,6 +220,42 @@ def test_a_file_that_cannot_be_read_or_is_one_too_many_is_a_sentence(tmp_path: P
     assert both.faults == (
         "GATEWAY_RELAY__PASSWORD and GATEWAY_RELAY__PASSWORD_FILE both give relay.password; keep one of them.",
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("hunter2\nhunter2\n", "has more than one line."),
+        ("hunter2\n\n", "has more than one line."),
+        ("hunter2\rhunter2", "has more than one line."),
+        ("hunter2\0", "is not text: there are control characters in it."),
+        ("hunter2\t", "is not text: there are control characters in it."),
+        ("hunter2\x85", "is not text: there are control characters in it."),
+        ("\ufeffhunter2", "begins with a byte order mark; save it without."),
+        ("hunter2" * 10_000, "is larger than 64 kB."),
+    ],
+)
+def test_a_file_that_is_no_one_line_of_text_is_a_sentence_without_what_is_in_it(
+    tmp_path: Path, content: str, says: str
+) -> None:
+    found = reading(tmp_path, RELAY__PASSWORD_FILE=kept(tmp_path, content))
+    assert found.faults == (f"GATEWAY_RELAY__PASSWORD_FILE: {tmp_path}/secret {says}",)
+
+
+def test_only_a_regular_file_is_read_also_by_a_link(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("/dev/zero", "/dev/null", str(tmp_path / "fifo")):
+        found = reading(tmp_path, RELAY__PASSWORD_FILE=name)
+        assert found.faults == (f"GATEWAY_RELAY__PASSWORD_FILE: {name} is not a regular file.",)
+    assert reading(tmp_path, RELAY__PASSWORD_FILE="").faults == ("GATEWAY_RELAY__PASSWORD_FILE names no file.",)
+    (tmp_path / "link").symlink_to(kept(tmp_path))
+    linked = reading(tmp_path, RELAY__PASSWORD_FILE=f"{tmp_path}/link")
+    assert (linked.faults, linked.settings.relay.password) == ((), SECRET)
+
+
+def test_a_table_in_a_file_may_have_lines(tmp_path: Path) -> None:
+    found = reading(tmp_path, DOMAINS_FILE=kept(tmp_path, '{\n\t"acme": "a.example"\r\n}\n\n'))
+    assert (found.faults, found.settings.domains) == ((), {"acme": "a.example"})
 
 
 def test_a_setting_that_is_called_file_is_that_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,8 +49,9 @@ Made from the code by `{AGAIN}`; `gateway.example.toml` is the same as a file to
   `GATEWAY_TARGETS__SCENARIO_MEETING__API_KEY=…`. Its name is then in lower case, of a-z, 0-9
   and _ (not two in a row); the file takes any.
 - **Secrets from files.** Any variable with `_FILE` behind it names a file that has the value:
-  `GATEWAY_RELAY__PASSWORD_FILE=/run/secrets/relay`. One newline at its end is left out. Both forms at once are an
-  error. With systemd: `LoadCredential=relay:/etc/pal-gateway/relay` and
+  `GATEWAY_RELAY__PASSWORD_FILE=/run/secrets/relay`. It is a regular file of at most 64 kB and, unless JSON is in it,
+  of one line; a newline at its end is left out. Both forms at once are an error. With systemd:
+  `LoadCredential=relay:/etc/pal-gateway/relay` and
   `Environment=GATEWAY_RELAY__PASSWORD_FILE=%d/relay`.
   An account's entry in `domains` is the exception: `GATEWAY_DOMAINS__A_FILE` is the domain of the account `a_file`.
 - **Mistakes.** A name that is no setting ends the start, and the nearest real one is named; so does a variable that
