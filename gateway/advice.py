@@ -71,7 +71,21 @@ def doubts(settings: Settings, origins: Mapping[Path, Origin]) -> Iterator[str]:
         )
     if settings.senders.sender_auth is Require.OFF:
         yield "senders.sender_auth is off: every From is believed, so anybody can invite as anybody."
+    yield from _networks(settings)
     yield from _readable(settings, origins)
+
+
+def _networks(settings: Settings) -> Iterator[str]:
+    """Networks that are believed, and have everybody in them."""
+    believed = {
+        "senders.pinned_peers": settings.senders.pinned_peers,
+        "smtp.proxy_from": settings.smtp.proxy_from,
+        "smtp.xclient_from": settings.smtp.xclient_from,
+    }
+    for name, networks in believed.items():
+        whole = next((one for one in networks if one.prefixlen == 0), None)
+        if whole is not None:
+            yield f"{name} has {whole}, where everybody says for himself who he is: write the networks of your servers."
 
 
 def _relay(settings: Settings) -> Iterator[str]:

@@ -30,6 +30,9 @@ _LOGIN: Final = re.compile(r"[\w+]+://(?:[^:/]*(?::[^@]*)?@)?")
 _HOST: Final = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]*)(?::(?P<port>.*))?")
 
 
+LONGEST_SOCKET_NAME: Final = 107  # unix(7): sun_path is 108 bytes with the NUL at its end
+
+
 class Secret(Enum):
     """What of a setting's value is shown to nobody."""
 
@@ -93,6 +96,12 @@ def _header_text_or_none(text: str) -> str:
     return _header_text(text) if text else text
 
 
+def _socket_name(path: Any) -> Any:
+    if len(str(path).encode("utf-8", "surrogateescape")) > LONGEST_SOCKET_NAME:
+        raise PydanticCustomError("socket", f"The path of a socket has at most {LONGEST_SOCKET_NAME} bytes")
+    return path
+
+
 def _words(given: Any) -> Any:
     """Words with commas between them, as they are written on the command line; or a list in JSON."""
     if not isinstance(given, str):
@@ -115,6 +124,7 @@ Domain = Annotated[str, AfterValidator(_domain)]
 Account = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Key = Annotated[str, AfterValidator(_header_text), Secret.ALL]
 KeyOrNone = Annotated[str, AfterValidator(_header_text_or_none), Secret.ALL]
+SocketName = AfterValidator(_socket_name)  # of a path
 StoreUrl = Annotated[str, AfterValidator(_store_url), Secret.WITHIN]
 HttpAddress = Annotated[str, AfterValidator(_address), Secret.WITHIN]
 Roles = Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_roles)]

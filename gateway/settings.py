@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -31,6 +31,7 @@ from gateway.kinds import (
     Networks,
     Roles,
     Secret,
+    SocketName,
     StoreUrl,
 )
 from gateway.quotas import Counts, Quotas
@@ -97,7 +98,7 @@ class Smtp(Section):
     lmtp_port: int | None = Field(
         default=None, ge=0, le=65535, examples=[2424], description="A port for LMTP, for a mail server of yours."
     )
-    lmtp_socket: Path | None = Field(
+    lmtp_socket: Annotated[Path | None, SocketName] = Field(
         default=None,
         examples=["/run/pal-gateway/lmtp"],
         description="A Unix socket for LMTP, for a mail server of yours on the same machine.",
@@ -364,9 +365,8 @@ class Settings(Section):
     """All settings."""
 
     domain: Domain = Field(default="invite.example.com", description="The domain of the PALs' addresses.")
-    log: str = Field(
+    log: Literal["people", "json"] = Field(
         default="people",
-        pattern="^(people|json)$",
         examples=["json"],
         description="How log lines are written: for `people`, or as `json`.",
     )

@@ -348,6 +348,11 @@ IN_MEMORY = (
         ("[metrics]\nport = false", "metrics.port: write a number, not false."),
         ("[smtp]\ndata_seconds = true", "smtp.data_seconds: write a number, not true."),
         ("stop_seconds = true", "stop_seconds: write a number, not true."),
+        (
+            f"[smtp]\nlmtp_socket = '/{'é' * 53}a'",
+            f"smtp.lmtp_socket: the path of a socket has at most 107 bytes, not '/{'é' * 53}a'.",
+        ),
+        ("log = 'jsn'", "log: input should be 'people' or 'json', not 'jsn'."),
         ("smtp = 25", "smtp: it is a table; write [smtp] and its settings beneath it."),
         ("[targets.scenario_meeting]\napi_key = 'x'", "targets.scenario_meeting.base_url is missing."),
         ("[smtp]\nport = 70000", "smtp.port: input should be less than or equal to 65535, not 70000."),
@@ -448,6 +453,11 @@ def test_a_start_says_the_first_and_how_many_more(tmp_path: Path) -> None:
         load(path)
 
 
+def test_the_longest_path_of_a_socket(tmp_path: Path) -> None:
+    found = reading(tmp_path, SMTP__LMTP_SOCKET="/" + "é" * 53)
+    assert (found.faults, str(found.settings.smtp.lmtp_socket)) == ((), "/" + "é" * 53)
+
+
 # What a start would refuse, and what is likely a mistake.
 
 
@@ -489,6 +499,12 @@ PLATFORM = "domain = 'pals.example'\n[platform]\nbase_url = 'https://platform.ex
         ("[http]\nhost = '0.0.0.0'", "http.host is 0.0.0.0, but http.public_url is not set"),
         ("[http]\nhost = '::'", "http.host is ::, but http.public_url is not set"),
         ("[senders]\nsender_auth = 'off'", "senders.sender_auth is off"),
+        (
+            "[senders]\npinned_peers = ['10.0.0.0/8', '0.0.0.0/0']",
+            "senders.pinned_peers has 0.0.0.0/0, where everybody",
+        ),
+        ("[smtp]\nproxy_from = ['::/0', '0.0.0.0/0']", "smtp.proxy_from has ::/0, where everybody"),
+        ("[smtp]\nxclient_from = ['0.0.0.0/0']", "smtp.xclient_from has 0.0.0.0/0, where everybody"),
     ],
 )
 def test_what_is_likely_a_mistake(tmp_path: Path, text: str, says: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from enum import EnumType
 from pathlib import Path
 from types import UnionType
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
@@ -169,6 +169,8 @@ def _kind(field: FieldInfo) -> str:
         kind = next(one for one in get_args(kind) if one is not type(None))
     if isinstance(kind, EnumType):
         return ", ".join(f"`{one.value}`" for one in kind)
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{one}`" for one in get_args(kind))
     if get_origin(kind) is tuple:
         return "list of networks" if "IPvAny" in str(kind) else "list of texts"
     return _KINDS[kind] + _limits(field)
