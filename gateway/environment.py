@@ -3,7 +3,8 @@ in a file of its own. Shell.
 
 Rules of this file:
 - A name that is no setting is a fault, for nobody else would say it.
-- Lists, tables and whole sections are JSON. What cannot be read is a fault, and the others are read all the same.
+- Tables and whole sections are JSON; lists are, too, or words with commas between them. What cannot be read is a fault,
+  and the others are read all the same.
 - The value of a variable is in no sentence, unless it is no secret.
 """
 
@@ -15,9 +16,11 @@ import stat
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path as FilePath
 from typing import Any, Final
 
+from gateway.kinds import words
 from gateway.outline import FILE, FILE_VARIABLE, Path, nearest, secret_of, sections, settings, tables, variable
 from gateway.settings import PREFIX
 
@@ -57,10 +60,18 @@ class Given:
     faults: list[Fault] = field(default_factory=list)
 
 
+class _Form(Enum):
+    """How a setting is written; the value says it to who wrote it otherwise."""
+
+    TEXT = "text"
+    LIST = 'a,b or as JSON, for example ["a", "b"]'
+    JSON = 'JSON, for example {"a": "b"}'
+
+
 @dataclass(frozen=True)
 class _Place:
     path: Path
-    is_json: bool
+    form: _Form
     in_file: bool
 
 
@@ -89,23 +100,29 @@ def _take(given: Given, name: str, text: str, place: _Place) -> None:
     if place.in_file:
         origin = Origin("secret file", name, text)
         try:
-            text = _contents(text, is_json=place.is_json)
+            text = _contents(text, is_json=place.form is not _Form.TEXT)
         except OSError as error:
             given.faults.append(Fault(f"{name}: {text} cannot be read: {error.strerror}.", (place.path,)))
             return
         except _Unfit as error:
             given.faults.append(Fault(f"{name}{f': {text}' * bool(text)} {error}.", (place.path,)))
             return
-    value: Any = text
-    if place.is_json:
-        try:
-            value = json.loads(text)
-        except ValueError:
-            seen = "" if place.in_file or secret_of(place.path) else f", not {text!r}"
-            example = '["a", "b"] or {"a": "b"}'
-            given.faults.append(Fault(f"{name} is written as JSON, for example {example}{seen}.", (place.path,)))
-            return
-    given.values.append((place.path, value, origin))
+    try:
+        given.values.append((place.path, _value(text, place.form), origin))
+    except ValueError:
+        seen = "" if place.in_file or secret_of(place.path) else f", not {text!r}"
+        given.faults.append(Fault(f"{name} is written as {place.form.value}{seen}.", (place.path,)))
+
+
+def _value(text: str, form: _Form) -> Any:
+    """What a text stands for. Raises ValueError."""
+    if form is _Form.TEXT:
+        return text
+    if form is _Form.LIST and text.isprintable() and not text.lstrip().startswith(("[", "{", '"')):
+        some = words(text)
+        if all(some):
+            return some
+    return json.loads(text)
 
 
 class _Unfit(Exception):
@@ -149,30 +166,30 @@ def _at_once(name: str, flags: int) -> int:
 
 def _place(path: Path) -> _Place | None:
     """What a variable stands for; a setting whose own name ends in _file is that setting."""
-    if (found := _json_at(path)) is not None:
+    if (found := _form_at(path)) is not None:
         return _Place(path, found, in_file=False)
     if path[-1].endswith(SUFFIX):
         inner = (*path[:-1], path[-1].removesuffix(SUFFIX))
-        if (found := _json_at(inner)) is not None:
+        if (found := _form_at(inner)) is not None:
             return _Place(inner, found, in_file=True)
     return None
 
 
-def _json_at(path: Path) -> bool | None:
-    """Whether what stands at a path is written as JSON; None: nothing can stand there."""
+def _form_at(path: Path) -> _Form | None:
+    """How what stands at a path is written; None: nothing can stand there."""
     if path in settings():
         one = settings()[path]
-        return one.is_table or (one.is_list and one.name != "roles")
+        return _Form.JSON if one.is_table else _Form.LIST if one.is_list and one.name != "roles" else _Form.TEXT
     if len(path) == 1:
-        return True if path[0] in sections() else None
+        return _Form.JSON if path[0] in sections() else None
     table = tables().get(path[0])
     if table is None:
         return None
     if not table.entries:
-        return False  # an account, whatever it is called
+        return _Form.TEXT  # an account, whatever it is called
     if len(path) == 2:
-        return True if "" not in path else None
-    return False if len(path) == 3 and path[2] in table.entries else None
+        return _Form.JSON if "" not in path else None
+    return _Form.TEXT if len(path) == 3 and path[2] in table.entries else None
 
 
 def _unknown(name: str, path: Path) -> Fault:

@@ -102,7 +102,7 @@ def _socket_name(path: Any) -> Any:
     return path
 
 
-def _words(given: Any) -> Any:
+def words(given: Any) -> Any:
     """Words with commas between them, as they are written on the command line; or a list in JSON."""
     if not isinstance(given, str):
         return given
@@ -127,5 +127,5 @@ KeyOrNone = Annotated[str, AfterValidator(_header_text_or_none), Secret.ALL]
 SocketName = AfterValidator(_socket_name)  # of a path
 StoreUrl = Annotated[str, AfterValidator(_store_url), Secret.WITHIN]
 HttpAddress = Annotated[str, AfterValidator(_address), Secret.WITHIN]
-Roles = Annotated[tuple[str, ...], BeforeValidator(_words), AfterValidator(_roles)]
+Roles = Annotated[tuple[str, ...], BeforeValidator(words), AfterValidator(_roles)]
 Networks = tuple[IPvAnyNetwork, ...]

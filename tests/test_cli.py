@@ -435,8 +435,12 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "says"),
     [
-        ("GATEWAY_PLATFORM__JOINABLE", "zoom", "GATEWAY_PLATFORM__JOINABLE is written as JSON"),
-        ("GATEWAY_CALLBACKS__PRIVATE_NETWORKS", "10.0.0.0/8", "GATEWAY_CALLBACKS__PRIVATE_NETWORKS is written as JSON"),
+        ("GATEWAY_PLATFORM__JOINABLE", "[zoom", "GATEWAY_PLATFORM__JOINABLE is written as a,b or as JSON"),
+        (
+            "GATEWAY_CALLBACKS__PRIVATE_NETWORKS",
+            "10.0.0.0/33",
+            "callbacks.private_networks.0: value is not a valid IPv4",
+        ),
         ("GATEWAY_ROLES", "smtp,web", "The roles of a process are smtp, http and scheduler, not 'smtp,web'"),
         ("GATEWAY_SMTP", "foo", "GATEWAY_SMTP is written as JSON"),
         ("GATEWAY_DOMAINS", "foo", "GATEWAY_DOMAINS is written as JSON"),

@@ -277,6 +277,27 @@ def test_roles_as_words_or_as_json(tmp_path: Path, text: str) -> None:
     assert (found.faults, found.settings.roles) == ((), ("smtp", "http"))
 
 
+@pytest.mark.parametrize("text", ["zoom,teams", " zoom , teams ", '["zoom", "teams"]', ' [\n"zoom",\n"teams"]'])
+def test_a_list_as_words_or_as_json(tmp_path: Path, text: str) -> None:
+    for variables in ({"PLATFORM__JOINABLE": text}, {"PLATFORM__JOINABLE_FILE": kept(tmp_path, text + "\n")}):
+        found = reading(tmp_path, **variables)
+        assert (found.faults, found.settings.platform.joinable) == ((), ("zoom", "teams"))
+
+
+def test_networks_as_words(tmp_path: Path) -> None:
+    found = reading(tmp_path, METRICS__NETWORKS="10.0.0.0/8,2001:db8::/32", SMTP__PROXY_FROM="10.0.0.5")
+    networks = [*found.settings.metrics.networks, *found.settings.smtp.proxy_from]
+    assert (found.faults, list(map(str, networks))) == ((), ["10.0.0.0/8", "2001:db8::/32", "10.0.0.5/32"])
+
+
+@pytest.mark.parametrize("text", ["", "a.example,", ",", "a.example\nb.example", '["a.example"', '"a.example'])
+def test_a_list_with_a_word_that_is_none(tmp_path: Path, text: str) -> None:
+    (fault,) = reading(tmp_path, PLATFORM__JITSI_HOSTS=text).faults
+    assert fault == (
+        f'GATEWAY_PLATFORM__JITSI_HOSTS is written as a,b or as JSON, for example ["a", "b"], not {text!r}.'
+    )
+
+
 def test_the_deeper_name_wins_and_the_environment_over_the_file(tmp_path: Path) -> None:
     found = reading(
         tmp_path, "[smtp]\nport = 1\nmax_refused = 3", SMTP__PORT="26", SMTP='{"port": 25, "max_commands": 10}'

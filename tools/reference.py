@@ -43,11 +43,12 @@ Made from the code by `{AGAIN}`; `gateway.example.toml` is the same as a file to
   `GATEWAY_CONFIG`), then the default. `pal-gateway config show` says which value is in force, and where it comes from.
 - **Names.** A section is a table of the file, its name and two underscores in the environment: `port` under `[smtp]` is
   `GATEWAY_SMTP__PORT`. Upper and lower case are the same in the environment.
-- **Lists and tables** are written as JSON in the environment: `GATEWAY_PLATFORM__JOINABLE='["google_meet", "zoom"]'`;
-  a whole section can be, too, and then settings of their own win over it. Roles may also have commas between them:
-  `GATEWAY_ROLES=smtp,http`. An entry of a table has a variable of its own: `GATEWAY_DOMAINS__ACME=meet.acme.example`,
-  `GATEWAY_TARGETS__SCENARIO_MEETING__API_KEY=…`. Its name is then in lower case, of a-z, 0-9
-  and _ (not two in a row); the file takes any.
+- **Lists** have commas between their words in the environment, or are JSON: `GATEWAY_ROLES=smtp,http`,
+  `GATEWAY_METRICS__NETWORKS=10.0.0.0/8,192.168.0.0/16`, `GATEWAY_PLATFORM__JOINABLE='["google_meet", "zoom"]'`.
+- **Tables** are JSON there; a whole section can be, too, and then settings of their own win over it. An entry of a
+  table has a variable of its own: `GATEWAY_DOMAINS__ACME=meet.acme.example`,
+  `GATEWAY_TARGETS__SCENARIO_MEETING__API_KEY=…`. Its name is then in lower case, of a-z, 0-9 and _ (not two in a row);
+  the file takes any.
 - **Secrets from files.** Any variable with `_FILE` behind it names a file that has the value:
   `GATEWAY_RELAY__PASSWORD_FILE=/run/secrets/relay`. It is a regular file of at most 64 kB and, unless JSON is in it,
   of one line; a newline at its end is left out. Both forms at once are an error. With systemd:
