@@ -3,9 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Three lanes, one beside the other: what starts processes waits more than it computes.
-PROCESSES := tests/process tests/browser tests/store
-COMMANDS := tests/commands tests/api
+# Two lanes, one beside the other; three made tests that kill and wait fail on two cores.
+BESIDE := tests/process tests/commands tests/store tests/browser
 
 .PHONY: setup run demo test check chaos contract samples docs screenshots debian fuzz bench generated dist dist-check \
   image-check lock lock-run clean
@@ -28,14 +27,11 @@ run: setup  ## start the gateway on its embedded default, show one invitation fr
 demo: setup  ## the same, ending after the join
 	@$(BIN)/pal-gateway demo
 
-test: setup  ## every test, in three lanes; the outcome of the first two at the end
+test: setup  ## every test; those that start processes beside the others, their outcome at the end
 	@mkdir -p var
-	@$(BIN)/python -m pytest $(PROCESSES) --timeout 180 > var/test-processes.log 2>&1 & processes=$$!; \
-	  $(BIN)/python -m pytest $(COMMANDS) --timeout 180 > var/test-commands.log 2>&1 & commands=$$!; \
-	  $(BIN)/python -m pytest $(patsubst %,--ignore=%,$(PROCESSES) $(COMMANDS)) --timeout 180; others=$$?; \
-	  wait $$commands; in_commands=$$?; cat var/test-commands.log; \
-	  wait $$processes; in_processes=$$?; cat var/test-processes.log; \
-	  exit $$((others | in_commands | in_processes))
+	@$(BIN)/python -m pytest $(BESIDE) --timeout 180 > var/test-beside.log 2>&1 & beside=$$!; \
+	  $(BIN)/python -m pytest $(BESIDE:%=--ignore=%) --timeout 180; others=$$?; \
+	  wait $$beside; besides=$$?; cat var/test-beside.log; exit $$((others | besides))
 
 check: setup  ## what CI runs: lint, format, types, tests
 	@$(BIN)/ruff check .
