@@ -58,6 +58,10 @@ class Receiver:
         return sorted(one.type for one in self.heard)
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # more than any test connects at once; with 5 some are reset
+
+
 @contextmanager
 def receiving() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
@@ -71,7 +75,7 @@ def receiving() -> Iterator[Receiver]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     receiver = Receiver(server.server_address[1])
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

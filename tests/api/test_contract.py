@@ -45,6 +45,8 @@ def test_the_api_keeps_its_contract(
         "--seed",
         SEED,
         "--continue-on-failure",
+        "--request-timeout",  # 10 by default, and a disk that others use may hold up a commit for as long
+        "30",
     )
     kept = ("--report", "json", "--report-json-path", str(report))
     command = (sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", url, *told, *kept)
