@@ -76,6 +76,7 @@ def _as_shown(settings: Settings) -> Settings:
     """The settings with which the demo's own mail is taken, and answered at once."""
     own = {
         "replies": settings.replies.model_copy(update={"hold_seconds": 0}),
+        "http": settings.http.model_copy(update={"public_url": ""}),  # where the sandbox calls back
         "smtp": settings.smtp.model_copy(update={"proxy_from": (), "xclient_from": ()}),
         "senders": Senders(),
         "roles": ROLES,

@@ -416,6 +416,7 @@ def test_a_demo_that_cannot_be_is_one_sentence(tmp_path: Path, variables: dict[s
 
 def test_the_demo_is_shown_whoever_else_is_believed(tmp_path: Path) -> None:
     own = {"SMTP__PORT": "0", "HTTP__PORT": "0", "SENDERS__SENDER_AUTH": "require", "SMTP__PROXY_FROM": '["127.0.0.1"]'}
+    own["HTTP__PUBLIC_URL"] = "https://pals.example.invalid"
     done = run("demo", cwd=tmp_path, env={f"GATEWAY_{name}": value for name, value in own.items()})
     assert done.returncode == 0, done.stderr
 

@@ -258,16 +258,6 @@ def test_a_table_in_a_file_may_have_lines(tmp_path: Path) -> None:
     assert (found.faults, found.settings.domains) == ((), {"acme": "a.example"})
 
 
-def test_a_setting_that_is_called_file_is_that_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gateway import environment, outline
-
-    real = outline.settings()
-    with_file = {**real, ("relay", "password_file"): real[("relay", "folder")]}
-    monkeypatch.setattr(environment, "settings", lambda: with_file)
-    ((path, value, origin),) = environment.read({"GATEWAY_RELAY__PASSWORD_FILE": "/x"}).values
-    assert (path, value, origin.kind) == (("relay", "password_file"), "/x", "environment")
-
-
 # The environment.
 
 

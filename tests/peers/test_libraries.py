@@ -25,6 +25,7 @@ from tests.peers.stories import Story, stories
 from tests.peers.test_eds_attendee import AFTER, BEFORE, DIFFERENCES, MEASURED
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "explanation" / "how-it-compares.md"
+README: Final = PAGE.parents[2] / "README.md"
 Spans = list[tuple[datetime, datetime]]
 
 
@@ -76,6 +77,8 @@ def test_the_page_says_how_many_a_library_has_as_we_have(name: str) -> None:
     found = [_is_same(story, LIBRARIES[name]) for story in _of_one_message()]
     row = f"| {name} {version(name)} | {len(found)} | {sum(found)} | {found.count(False)} |"
     assert row in PAGE.read_text("utf-8"), row
+    if name == "recurring-ical-events":
+        assert f"| {sum(found)} come to the same |" in README.read_text("utf-8")
 
 
 def test_the_page_says_how_many_evolution_has_as_we_have() -> None:
@@ -87,4 +90,10 @@ def test_the_page_says_how_many_evolution_has_as_we_have() -> None:
         f"{wrong} of the {differ} are against the RFC",
     ):
         assert row in page, row
+    open_ones = differ - wrong
+    told_there = (
+        f"| {told - differ} come to the same; of the other {differ}, {wrong} are against the RFC on its side, "
+        f"and in {open_ones} the standard is open |"
+    )
+    assert told_there in README.read_text("utf-8")
     assert not [one for one in DIFFERENCES.values() if one.right == "ours-wrong"]
