@@ -145,7 +145,7 @@ class Dispatcher(Worker[Join]):
         elif join.state is JoinState.LEAVING:
             await self._leave(join)
         elif join.state in (JoinState.STARTED, JoinState.JOINED):
-            await self._look(join)
+            await (self._look(join) if join.conversation_id is not None else self._look_for(join))
         elif self._now() >= join.until:
             await self._miss(join)
         else:
@@ -346,6 +346,17 @@ class Dispatcher(Worker[Join]):
             now, next_look = self._now(), self._next_look(join)
             write = partial(store.settle, claimed=join, now=now, state=state, wake_at=next_look)
             (await self._commits.ask(Write(write, self.order_of(join)))).result()
+
+    async def _look_for(self, join: Join) -> None:
+        """The platform told that the PAL is in the call, and not which one it is; the answer that does was lost."""
+        found = await self._found(join)
+        if isinstance(found, Started):
+            name, room = found.conversation_id, found.room
+            await self._settle(join, join.state, wake_at=self._now(), conversation_id=name, room=room)
+        elif self._now() < join.until:
+            await self._settle(join, join.state, wake_at=self._next_look(join))
+        else:
+            await asyncio.to_thread(self._observe, join, Seen(JoinState.ENDED, "no-longer-there"))
 
     def _observe(self, join: Join, seen: Seen) -> None:
         now = self._now()

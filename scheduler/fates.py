@@ -120,15 +120,16 @@ class Fates:
     def moved(self, moved: Iterable[Moved], reason: str, now: datetime, **more: Any) -> None:
         """The platform spoke of joins; `reason` in its words, `more` for the lines."""
         for one in moved:
-            if one.before is one.join.state:
+            comes_back = one.join.state is JoinState.PLANNED
+            if one.before is one.join.state and not comes_back:
                 continue
             late = {}
             if one.join.state is JoinState.JOINED:
                 late = self._in_the_call(one, now)
             else:
-                state = "came-back" if one.join.state is JoinState.PLANNED else one.join.state.value
+                state = "came-back" if comes_back else one.join.state.value
                 self._ends.labels(state, known_reason(reason)).inc()
-            says = "comes back" if one.join.state is JoinState.PLANNED else one.join.state.value
+            says = "comes back" if comes_back else one.join.state.value
             log.info(f"join {says}", **self.facts(one.join), **late, **({"reason": reason} if reason else {}), **more)
 
     def _in_the_call(self, one: Moved, now: datetime) -> dict[str, float]:

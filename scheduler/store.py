@@ -119,6 +119,9 @@ _CLAIMED: Final = case((joins.c.state == JoinState.PLANNED, JoinState.CLAIMED), 
 # Of a join that may be in a room, or on the way into it or out.
 _NEAR: Final = sorted(SENT | {JoinState.PLANNED, JoinState.LEAVING})
 
+# What the platform may have a call for: `Join.may_be_sent`.
+_MAY_BE_SENT: Final = joins.c.state.in_(sorted(SENT)) | ((joins.c.state == JoinState.PLANNED) & has_been_tried)
+
 # What the plan writes; the rest of a row is the dispatcher's.
 PLANNED_COLUMNS: Final = (
     "face_id", "recurrence_id", "starts", "ends", "at", "until", "url", "name", "request", "inviter", "inviter_domain",
@@ -531,12 +534,13 @@ def observe(
     """What the platform says of a call under way; which joins that concerns, none that is unknown or settled already.
 
     A word about another conversation than the join's does not count: it is of an earlier attempt. It is true of every
-    join that shares the conversation. Where the meeting goes on, a call may have ended only to be entered again.
+    join that shares the conversation. Where the meeting goes on, a call may have ended only to be entered again. A join
+    that waits for its next attempt is in the call all the same where the answer to the one before was lost.
     """
     join_id, entry = order_parts(order_id)
-    possible = SENT | {JoinState.LEAVING}
-    if state is JoinState.JOINED:
-        possible -= {JoinState.LEAVING}
+    possible = _MAY_BE_SENT
+    if state is not JoinState.JOINED:
+        possible |= joins.c.state == JoinState.LEAVING
     if not conversation_id:  # the order says which call it is about
         own = select(joins.c.conversation_id).where(joins.c.id == join_id, joins.c.entry == entry)
         conversation_id = connection.execute(own).scalar() or ""
@@ -551,12 +555,11 @@ def observe(
         known = select(joins.c.id).where(joins.c.id == join_id, joins.c.conversation_id == conversation_id)
         this |= (joins.c.conversation_id == conversation_id) & exists(known)
     # Which they are is settled first: a join that comes back has no conversation any more.
-    found = list(connection.execute(select(joins.c.id).where(this)).scalars())
-    those = joins.c.id.in_(found)
+    found = set(connection.execute(select(joins.c.id).where(this)).scalars())
     back = after_end(reason=reason, entry=entry, now=now) if state is JoinState.ENDED else None
-    moved = _come_back(connection, those, reason, back.at, now) if back is not None else []
-    running = those & joins.c.state.in_(sorted(possible))
-    moved += _observed(connection, running, was, state, now, reason, conversation_id)
+    moved = _come_back(connection, joins.c.id.in_(found), reason, back.at, now) if back is not None else []
+    others = joins.c.id.in_(found - {join.id for join in moved})
+    moved += _observed(connection, others & possible, was, state, now, reason, conversation_id)
     return [Moved(join, was.get(join.id, join.state)) for join in sorted(moved, key=lambda join: join.id)]
 
 
@@ -564,7 +567,7 @@ def _come_back(
     connection: Connection, those: ColumnElement[bool], reason: str, at: datetime, now: datetime
 ) -> list[Join]:
     """Plan again what is still going on at an instant; what that was."""
-    goes_on = those & joins.c.state.in_(sorted(SENT)) & (joins.c.until > at + STOP_BEFORE_END)
+    goes_on = those & _MAY_BE_SENT & (joins.c.until > at + STOP_BEFORE_END)
     values = {
         "state": JoinState.PLANNED,
         "reason": reason,

@@ -161,6 +161,19 @@ class Bench:
         (join,) = (join for join in self.joins() if uid in ("", join.uid))
         return join
 
+    def told(self, state: JoinState, *, reason: str = "", conversation_id: str = "") -> None:
+        """The platform says of the only join how its call goes."""
+        order = self.join().order_id
+        with self.engine.begin() as connection:
+            about = {"reason": reason, "conversation_id": conversation_id}
+            assert store.observe(connection, order, state, now=self.now, **about)
+
+    def said(self) -> list[str]:
+        """What the journal says of the only join."""
+        join = self.join()
+        with self.engine.connect() as connection:
+            return [entry.kind for entry in journal.history_of(connection, [join.id])[join.id]]
+
     def write(self, before: Join, after: Join | str) -> None:
         """Write down what somebody did to a join by hand."""
         assert isinstance(after, Join), after
@@ -414,6 +427,73 @@ def test_an_answer_that_was_lost_is_looked_for_before_posting_again() -> None:
         await it.dispatcher.work()
         assert (it.join().state, it.join().conversation_id) == (JoinState.STARTED, "c1")
         assert len(it.script.posts) == 1
+
+    bench(test)
+
+
+@pytest.mark.parametrize("names_it", [True, False])
+def test_who_is_in_the_call_before_the_next_attempt_is_known_to_be_at_once(*, names_it: bool) -> None:
+    """The answer was lost and the platform's word was not, whether it says which call it is about or not."""
+
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers = ["drop"]
+        await it.dispatcher.work()
+        assert it.join().state is JoinState.PLANNED
+        it.told(JoinState.JOINED, conversation_id="c1" if names_it else "")
+        assert it.join().state is JoinState.JOINED
+        for _ in range(2):
+            it.now += timedelta(seconds=5)
+            await it.dispatcher.work()
+        assert (it.join().state, it.join().conversation_id) == (JoinState.JOINED, "c1")
+        assert (len(it.script.posts), it.script.looked) == (1, ["c1"])
+        assert it.said() == ["planned", "tried", "joined"]
+
+    bench(test)
+
+
+def test_a_call_that_ends_before_the_next_attempt_is_over_or_entered_again_at_once() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers = ["drop", "drop"]
+        await it.dispatcher.work()
+        it.told(JoinState.ENDED, reason="exception_encountered_during_conversation_startup", conversation_id="c1")
+        assert (it.join().state, it.join().entry) == (JoinState.PLANNED, 1)
+        it.now += timedelta(seconds=5)
+        await it.dispatcher.work()
+        assert it.script.keys == [it.join().id, it.join().order_id]
+        it.told(JoinState.ENDED, reason="everybody left", conversation_id="c2")
+        assert (it.join().state, it.join().wake_at) == (JoinState.ENDED, None)
+        assert it.said() == ["planned", "tried", "tried", "tried", "ended"]
+
+    bench(test)
+
+
+def test_a_call_that_nobody_names_is_over_when_its_meeting_is() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        it.script.answers = ["drop"]
+        await it.dispatcher.work()
+        it.told(JoinState.JOINED)
+        it.script.searches = ["blind"] * 9
+        it.now += timedelta(seconds=5)
+        await it.dispatcher.work()
+        assert (it.join().state, it.script.searched) == (JoinState.JOINED, 1)
+        it.now = it.join().until
+        await it.dispatcher.work()
+        assert (it.join().state, it.join().wake_at) == (JoinState.ENDED, None)
+        assert len(it.script.posts) == 1
+
+    bench(test)
+
+
+def test_what_was_never_ordered_is_in_no_call() -> None:
+    async def test(it: Bench) -> None:
+        it.plan()
+        join = it.join()
+        with it.engine.begin() as connection:
+            assert not store.observe(connection, join.id, JoinState.JOINED, now=it.now, conversation_id="c1")
+        assert it.join().state is JoinState.PLANNED
 
     bench(test)
 

@@ -446,6 +446,7 @@ def test_override_of_a_date_beyond_all_series_is_refused(year: str) -> None:
     assert "RECURRENCE-ID" in refused.detail
 
 
+@pytest.mark.usefixtures("without_collections")
 def test_furthest_shift_is_bounded() -> None:
     master = vevent("DTSTART:19700302T080000Z", *["RRULE:FREQ=MONTHLY;BYMONTH=2;BYMONTHDAY=30"] * 5)
     shift = vevent("RECURRENCE-ID;RANGE=THISANDFUTURE:19700101T000000Z", "DTSTART:20350101T000000Z", stamp=LATER)

