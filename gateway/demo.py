@@ -25,6 +25,7 @@ from sqlalchemy.exc import IntegrityError
 
 import scheduler.store
 from gateway import store
+from gateway.address import domain_of
 from gateway.app import Gateway, heeded, until_stopped
 from gateway.intake import fresh_id
 from gateway.keys import Key, digest
@@ -136,6 +137,7 @@ async def _show(gateway: Gateway, pal: Pal) -> bool:
         recipients=[pal.address],
         hostname="127.0.0.1",
         port=gateway.smtp_port,
+        local_hostname=domain_of(ORGANIZER),
         start_tls=False,
     )
     folder = gateway.settings.relay.folder

@@ -257,6 +257,7 @@ class Doctor:
             async with aiosmtplib.SMTP(
                 hostname=relay.host,
                 port=relay.port,
+                local_hostname=self.settings.domain,
                 username=relay.username or None,
                 password=relay.password or None,
                 start_tls=relay.start_tls,

@@ -88,6 +88,9 @@ class Outbox(Worker[Letter]):
         relay = aiosmtplib.SMTP(
             hostname=self._via.host,
             port=self._via.port,
+            # Not the machine's, for which a name server would be asked, and which may be slow to answer. SPF looks at
+            # this one where the sender is null (RFC 7208 2.4).
+            local_hostname=domain_of(letter.sender),
             username=self._via.username or None,
             password=self._via.password or None,
             start_tls=self._via.start_tls,

@@ -77,6 +77,14 @@ class Inbox:
 
     def __init__(self) -> None:
         self.mails: list[bytes] = []
+        self.named: set[str] = set()
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        self.named.add(hostname)
+        return responses
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         self.mails.append(cast(bytes, envelope.content))
@@ -162,7 +170,7 @@ def test_a_whole_installation_is_ok(
         }
         found = examined(Settings(**values), zone(), port)
         assert [line for line in found.values() if line.state != "ok"] == []
-        assert inbox.mails == []
+        assert (inbox.mails, inbox.named) == ([], {DOMAIN})
     assert f"port {port} of mx.{DOMAIN}" in found
     assert {f"{kind} of {DOMAIN}" for kind in ("MX", "SPF", "DKIM", "DMARC")} <= found.keys()
     assert found["relay"].found == f"127.0.0.1:{relay}: connected, TLS, logged in; nothing was sent"

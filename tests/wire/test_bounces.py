@@ -349,11 +349,13 @@ class RelayServer:
     """A relay on loopback: what it was given, and (`bouncing`) what it does before it says that it took a mail."""
 
     given: list[tuple[str, str, bytes]] = field(default_factory=list)
+    helo: list[str | None] = field(default_factory=list)
     answer: str = "250 2.0.0 Queued"
     bouncing: Callable[[str], None] | None = None
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         assert isinstance(envelope.content, bytes)
+        self.helo.append(session.host_name)
         self.given.append((envelope.mail_from or "", envelope.rcpt_tos[0], envelope.content))
         if self.bouncing is not None:
             await asyncio.to_thread(self.bouncing, envelope.mail_from or "")
@@ -401,7 +403,7 @@ def test_a_reply_leaves_with_its_address_comes_back_and_is_told(tmp_path: Path, 
             letter = await only_letter(gateway, LetterState.SENT)
             ((address, to, _),) = relay.given
             assert address == gateway.bounces.address(letter.id, DOMAIN)
-            assert to == "alex@acme.example"
+            assert (to, relay.helo) == ("alex@acme.example", [DOMAIN])
             await asyncio.to_thread(bounce, gateway, POSTFIX, address)
             (invite,) = await invites_over_http(gateway)
             (reply,) = invite["replies"]
