@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -371,11 +373,11 @@ def test_the_command_itself_has_an_example_and_the_examples_run(tmp_path: Path) 
 
 
 def test_help_is_quick() -> None:
-    """Median of five, as CPU seconds of the child, so that a busy machine does not matter."""
-    spent = []
+    """Median of five new interpreters, as CPU seconds of the child, so that a busy machine does not matter."""
+    command, spent = [sys.executable, "-m", "gateway", "replay", "--help"], []
     for _ in range(5):
         before = os.times()
-        assert run("replay", "--help").returncode == 0
+        subprocess.run(command, cwd=SAMPLES.parent, capture_output=True, check=True)
         after = os.times()
         spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert statistics.median(spent) < 0.5

@@ -22,7 +22,6 @@ from datetime import datetime, timedelta
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from itertools import count
-from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final
@@ -40,15 +39,13 @@ from gateway.sockets import listen
 from scheduler.clock import utc_now
 from scheduler.database import connect
 from scheduler.joins import LIVE, Join, JoinState
+from tests.forks import FORKS
 from tests.process.outside import ONWARD, Platform, Relay, Sent, deliver, platform, relay
 from tests.process.victim import run
 
 DOMAIN: Final = "invite.example.com"
 ANNA: Final = f"anna@{DOMAIN}"
 API_KEY: Final = "pg_test"
-# Forked from a process that has imported everything: a start costs a fifth of a new interpreter's.
-_FORKS: Final = get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.process.victim"])
 QUEUED: Final = "SELECT count(*) FROM outbox WHERE state = 'queued'"
 BUSY: Final = LIVE - {JoinState.JOINED} | {JoinState.LEAVING}
 WHOM: Final = ("INVITER", "DOMAIN", "PAL")
@@ -165,7 +162,7 @@ class Place:
             with self.log.open("ab") as log:
                 self.process = subprocess.Popen(command, env=self.environment(), stdout=log, stderr=log)
         else:
-            self.process = _FORKS.Process(target=run, args=(self.environment(), str(self.log)))
+            self.process = FORKS.Process(target=run, args=(self.environment(), str(self.log)))
             self.process.start()
         if wait:
             wait_for(self.is_ready, f"{self.name} is ready", more=self.tail)
