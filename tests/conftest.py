@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NoReturn
 
+import fastapi.dependencies.models
 import pytest
 import structlog
 
@@ -61,6 +62,16 @@ def logs_as_they_were() -> Iterator[None]:
     logging.captureWarnings(capture=False)
     warnings.showwarning = caught
     logging.getLogger().handlers[:] = handlers
+
+
+@pytest.fixture(scope="module", autouse=True)
+def gateways_are_forgotten() -> Iterator[None]:
+    """FastAPI remembers thousands of functions, and with them each gateway that a test has had: a gigabyte in the end,
+    and a collection goes through all of it for seconds, in the middle of a request."""
+    yield
+    for remembers in vars(fastapi.dependencies.models).values():
+        if hasattr(remembers, "cache_clear"):
+            remembers.cache_clear()
 
 
 @pytest.fixture
