@@ -33,6 +33,7 @@ NOW = datetime(2026, 3, 1, 8, tzinfo=UTC)
 ANNA = "anna@invite.example.com"
 
 SLOW = bomb(1_500_000)
+MARK = str(os.getpid())
 
 
 @contextmanager
@@ -46,9 +47,15 @@ def reading(limits: Limits) -> Iterator[Readers]:
         readers.close()
 
 
+@pytest.fixture(autouse=True)
+def marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What these tests start can be told from the readers of other tests, also when its parent is gone."""
+    monkeypatch.setenv("STARTED_BY", MARK)
+
+
 def processes() -> set[int]:
-    """The process ids of all nurseries and readers on this machine that were started by this one, once they stay the
-    same: between a nursery and the reader that it forks there is a process for a moment."""
+    """The process ids of all nurseries and readers that were started here, once they stay the same: between a nursery
+    and the reader that it forks there is a process for a moment."""
     before, found = None, _seen()
     while found != before:
         sleep(0.03)
@@ -61,9 +68,9 @@ def _seen() -> set[int]:
     found = set()
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended meanwhile
-            state, _, _, session = (path / "stat").read_bytes().rpartition(b") ")[2].split()[:4]  # proc(5)
-            is_one = int(session) == os.getsid(0) and state != b"Z"
-            if is_one and (path / "cmdline").read_bytes().startswith(command):
+            is_ours = f"STARTED_BY={MARK}".encode() in (path / "environ").read_bytes().split(b"\0")  # proc(5)
+            state = (path / "stat").read_bytes().rpartition(b") ")[2][:1]
+            if is_ours and state != b"Z" and (path / "cmdline").read_bytes().startswith(command):
                 found.add(int(path.name))
     return found
 
