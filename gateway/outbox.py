@@ -49,6 +49,10 @@ class Via:
     start_tls: bool = False
 
 
+class Unsayable(ValueError):
+    """An address that the relay cannot be told; its text is for the operator."""
+
+
 class Outbox(Worker[Letter]):
     """Sends what waits. `bounces` makes the envelope senders; None: it is the null sender."""
 
@@ -100,7 +104,10 @@ class Outbox(Worker[Letter]):
             async with relay:
                 if self._now() > letter.wake_at - LEASE / 4:  # we were halted, and another process may have it
                     raise TimeoutError("the lease is over")
-                await relay.sendmail(self._envelope_sender(letter), [letter.recipient], letter.raw)
+                options = await _options(relay, letter.recipient)
+                await relay.sendmail(
+                    self._envelope_sender(letter), [letter.recipient], letter.raw, mail_options=options
+                )
         except Exception as error:  # noqa: BLE001  whatever it is, the mail is not lost and the next one goes out
             await self._failed(letter, error)
         else:
@@ -110,7 +117,7 @@ class Outbox(Worker[Letter]):
         return self._bounces.address(letter.id, domain_of(letter.sender)) if self._bounces is not None else ""
 
     async def _failed(self, letter: Letter, error: Exception) -> None:
-        text = f"{type(error).__name__}: {error}"[:300]
+        text = (str(error) if isinstance(error, Unsayable) else f"{type(error).__name__}: {error}")[:300]
         again = self._now() + min(FIRST_WAIT * 2 ** min(letter.attempt - 1, 10), LONGEST_WAIT)
         if _is_final(error) or again > letter.waits_since + KEEP_TRYING:
             await self._settle(letter, "failed", error=text)
@@ -134,6 +141,16 @@ class Outbox(Worker[Letter]):
         say = log.info if state == "sent" else log.warning
         facts = {key: value for key, value in more.items() if value}
         say(f"reply {fate}", reply=letter.id, partstat=letter.partstat, to=letter.recipient, **facts)
+
+
+async def _options(relay: aiosmtplib.SMTP, recipient: str) -> list[str]:
+    """What a mail to an address asks of a relay beyond RFC 5321. Raises Unsayable."""
+    if recipient.isascii():
+        return []
+    await relay.ehlo()
+    if not relay.supports_extension("smtputf8"):
+        raise Unsayable(f"the relay does not offer SMTPUTF8 (RFC 6531), without which {recipient} cannot be written to")
+    return ["SMTPUTF8", "BODY=8BITMIME"]
 
 
 def _is_final(error: Exception) -> bool:

@@ -26,6 +26,7 @@ from gateway.ics import Block, Property, stamp
 PRODID: Final = "-//PAL gateway//invite//EN"
 MAX_SUBJECT: Final = 200  # characters of a title that reach a Subject
 MAX_ECHO: Final = 2000  # characters of a title that goes back: an answer is not to be larger than what it answers
+LONGEST_LINE: Final = 1000  # bytes, CRLF and all (RFC 5322 2.1.1)
 MAX_LINE: Final = 76  # characters of a header line that is not folded
 SHORT_LINE: Final = 75  # octets of a content line
 MAX_ZONE_LINES: Final = 1500  # the longest real VTIMEZONE, with every change since 1891, has 1,100
@@ -171,7 +172,7 @@ def render(reply: Reply, message_id: str, now: datetime) -> bytes:
         header="".join(_field(name, value) for name, value in header),
         sentence=_quoted_printable(_titled(reply)),
         calendar=encodebytes(reply.calendar.encode()).decode("ascii").replace("\n", "\r\n"),
-    ).encode("ascii", "surrogateescape")
+    ).encode("utf-8", "surrogateescape")
 
 
 # "=_" is in no quoted-printable and in no base64, so a boundary that begins so stands nowhere in a part.
@@ -205,9 +206,13 @@ Content-Transfer-Encoding: base64
 
 
 def _field(name: str, value: str) -> str:
-    """A header field; one that is long is folded, one that is not ASCII encoded."""
-    if value.isascii() and value.isprintable() and len(name) + 2 + len(value) <= MAX_LINE:
-        return f"{name}: {value}\r\n"
+    """A header field; one that is long is folded, one that is not ASCII encoded, unless it is an address."""
+    line = f"{name}: {value}\r\n"
+    if value.isascii() and value.isprintable() and len(line) <= MAX_LINE + 2:
+        return line
+    # An encoded word is no address (RFC 2047 5); one beyond ASCII stands as it is (RFC 6532 3.2).
+    if name == "To" and not value.isascii() and value.isprintable() and len(line.encode()) <= LONGEST_LINE:
+        return line
     return _FOLDING.fold(name, value)
 
 

@@ -60,7 +60,7 @@ class _Talk(SMTP):
     transport: Any  # aiosmtpd's, as long as a client is there
 
     def __init__(self, sink: Sink, talks: set[_Talk]) -> None:
-        super().__init__(sink, ident="PAL gateway sink", hostname="localhost")
+        super().__init__(sink, ident="PAL gateway sink", hostname="localhost", enable_SMTPUTF8=True)
         self._talks = talks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -350,6 +350,7 @@ class RelayServer:
 
     given: list[tuple[str, str, bytes]] = field(default_factory=list)
     helo: list[str | None] = field(default_factory=list)
+    offers_utf8: bool = False
     answer: str = "250 2.0.0 Queued"
     bouncing: Callable[[str], None] | None = None
 
@@ -363,7 +364,8 @@ class RelayServer:
 
     async def open(self) -> tuple[asyncio.Server, int]:
         sock = sockets.listen("127.0.0.1", 0)
-        server = await asyncio.get_running_loop().create_server(lambda: SMTP(self, hostname="relay"), sock=sock)
+        make = lambda: SMTP(self, hostname="relay", enable_SMTPUTF8=self.offers_utf8)  # noqa: E731
+        server = await asyncio.get_running_loop().create_server(make, sock=sock)
         return server, sock.getsockname()[1]
 
 
