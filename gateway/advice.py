@@ -25,14 +25,14 @@ BY_RUNTIMES: Final = FilePath("/run/secrets")  # where container runtimes put se
 
 def refusals(settings: Settings) -> Iterator[str]:
     """What a start would say, so far as it can be known from files."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+    from sqlalchemy.exc import ArgumentError
 
     from gateway.inbound.certificate import BadCertificate, Certificate
+    from scheduler import database
 
     try:
-        make_url(settings.store.url).get_dialect()
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
+        database.check(settings.store.url)
+    except ArgumentError:
         yield "store.url is not a store; write sqlite:///PATH or postgresql://USER@HOST/NAME."
     smtp = settings.smtp
     if "smtp" in settings.roles and smtp.tls_certificate is not None and smtp.tls_key is not None:

@@ -75,7 +75,7 @@ def read(path: FilePath | None, roles: str | None, variables: Mapping[str, str])
 
 def _file(path: FilePath) -> Given:
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         return Given(faults=[Fault(f"The settings file {path} cannot be read: {error.strerror}.")])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

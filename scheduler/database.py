@@ -29,6 +29,7 @@ BUSY_SECONDS: Final = 10  # how long a SQLite writer waits for another before it
 DISK_FULL: Final = "53100"  # of PostgreSQL's SQLSTATEs (its manual, appendix A)
 READ_ONLY: Final = "25006"
 DEADLOCK: Final = "40P01"
+_KINDS: Final = {("sqlite", "pysqlite"), ("postgresql", "psycopg")}  # of stores, each with its driver
 _WAL_TRIES: Final = 50  # two processes that switch to WAL at once: one is told "locked" and asks again
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -82,16 +83,19 @@ class Text(TypeDecorator[str]):
         return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
 
 
-def _check(url: str) -> None:
+def check(url: str) -> None:
+    """Raise ArgumentError unless a URL names a store of a kind that is known here; nobody is asked."""
     try:
-        make_url(url)
-    except ValueError as error:  # of a port or an IPv6 address
+        dialect = make_url(url).get_dialect()
+    except (ValueError, ModuleNotFoundError) as error:  # a port, an IPv6 address, a driver
         raise ArgumentError(str(error)) from error
+    if (dialect.name, dialect.driver) not in _KINDS:
+        raise ArgumentError(f"{dialect.name} by {dialect.driver} is no store")
 
 
 def connect(url: str) -> Engine:
     """An engine for a store URL: `sqlite:///PATH`, `sqlite://` (in memory), `postgresql://…`. Raises ArgumentError."""
-    _check(url)
+    check(url)
     if not url.startswith("sqlite"):
         engine = create_engine(url, pool_pre_ping=True)
         event.listen(engine, "handle_error", _no_longer_writable)
@@ -114,7 +118,7 @@ def connect(url: str) -> Engine:
 
 def reading(url: str) -> Engine:
     """An engine whose transactions see the store as it was at their first question, and hold up no writer."""
-    _check(url)
+    check(url)
     if not url.startswith("sqlite"):
         return create_engine(url, isolation_level="REPEATABLE READ")
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None})

@@ -464,6 +464,10 @@ def test_a_start_says_the_first_and_how_many_more(tmp_path: Path) -> None:
         load(path)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert reading(tmp_path, "\N{ZERO WIDTH NO-BREAK SPACE}[smtp]\nport = 26").settings.smtp.port == 26
+
+
 def test_the_longest_path_of_a_socket(tmp_path: Path) -> None:
     found = reading(tmp_path, SMTP__LMTP_SOCKET="/" + "é" * 53)
     assert (found.faults, str(found.settings.smtp.lmtp_socket)) == ((), "/" + "é" * 53)
@@ -477,6 +481,8 @@ def test_the_longest_path_of_a_socket(tmp_path: Path) -> None:
     [
         ("[store]\nurl = 'here'", "store.url is not a store"),
         ("[store]\nurl = 'nosuch://x/y'", "store.url is not a store"),
+        ("[store]\nurl = 'mysql://u:s@h/db'", "store.url is not a store"),
+        ("[store]\nurl = 'sqlite+aiosqlite:///x'", "store.url is not a store"),
         ("[smtp]\ntls_certificate = '/no/c.pem'\ntls_key = '/no/k.pem'", "/no/c.pem cannot be read"),
         ("[http]\nport = 2525", "smtp.port and http.port are both 2525 at 127.0.0.1"),
         ("[metrics]\nport = 8080", "http.port and metrics.port are both 8080 at 127.0.0.1"),

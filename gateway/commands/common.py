@@ -57,7 +57,7 @@ def settings_of(path: Path | None, roles: str | None = None) -> Settings:
 def opening_store(*, is_needed: bool = True) -> Iterator[None]:
     """One sentence for a store that cannot be opened. Where none is needed, DatabaseError says that it does not
     answer."""
-    from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+    from sqlalchemy.exc import ArgumentError, DatabaseError
 
     from gateway.ports import CannotStart
     from gateway.store import NewerSchema
@@ -66,7 +66,7 @@ def opening_store(*, is_needed: bool = True) -> Iterator[None]:
         yield
     except (NewerSchema, CannotStart) as error:
         fail(str(error), 2)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
+    except ArgumentError:
         fail("store.url is not a store; write sqlite:///PATH or postgresql://USER@HOST/NAME.", 2)
     except DatabaseError as error:
         if not is_needed:
