@@ -101,7 +101,10 @@ def _start_anywhere(settings: Settings) -> Gateway:
     try:
         return Gateway(settings)
     except PortTaken as error:
-        print(f"{error} Using free ports.")
+        print(
+            f"{error} Using free ports. If another gateway works on this store, stop one of the two: each has a "
+            "sandbox of its own, and ends the calls of the other."
+        )
         free = {name: getattr(settings, name).model_copy(update={"port": 0}) for name in ("smtp", "http")}
         return Gateway(settings.model_copy(update=free))
 

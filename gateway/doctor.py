@@ -240,7 +240,8 @@ class Doctor:
             server = Certificate(smtp.tls_certificate, smtp.tls_key).context()
             return diagnosis.certificate(_shown(server, smtp.tls_certificate), self.hosts, utc_now())
         except BadCertificate as error:
-            return bad("TLS certificate", str(error), mend)
+            found, _, own = str(error).removesuffix(".").partition("; ")
+            return bad("TLS certificate", found, own or mend)
         except ssl.SSLCertVerificationError as error:
             ended = error.verify_code == EXPIRED
             found = "it has ended" if ended else error.verify_message

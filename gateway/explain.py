@@ -181,7 +181,7 @@ def _sentences(invite: Mapping[str, Any]) -> Iterator[str]:
     reason = Reason(invite["reason"]) if invite["reason"] in list(Reason) else None
     sentence = TO_OPERATOR.get(reason) or TO_ORGANIZER.get(reason) if reason is not None else None
     if sentence is not None and reason not in TO_OPERATOR and invite["verdict"] == Verdict.IGNORED:
-        sentence = "no reply is owed"
+        sentence = "no reply is owed: an edit of what is over, or over for longer than retention.days"
     if sentence is not None:
         platform = PLATFORM_NAMES.get(invite["platform"] or "", "meeting")
         yield "  " + sentence.format(pal="the PAL", platform=platform)

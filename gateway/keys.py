@@ -50,5 +50,13 @@ def network_fault(text: str) -> str | None:
     try:
         ip_network(text)
     except ValueError as error:
-        return f"{text!r} is not a network: {error}."
+        return f"{text!r} is not a network: {_meant(text) or error}."
     return None
+
+
+def _meant(text: str) -> str:
+    """What somebody means who writes an address with a network's length."""
+    try:
+        return f"write {ip_network(text, strict=False)}"
+    except ValueError:
+        return ""

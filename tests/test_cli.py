@@ -203,7 +203,7 @@ def test_keys(tmp_path: Path) -> None:
         (["pals", "add", "ada@invite.example.com", "--account", "a\nb"], 2, "printable"),
         (["keys", "create"], 2, "--account"),
         (["keys", "create", "--account", "a\nb"], 2, "printable"),
-        (["keys", "create", "--account", "acme", "--allow-ip", "10.0.0.1/8"], 2, "not a network"),
+        (["keys", "create", "--account", "acme", "--allow-ip", "10.0.0.1/8"], 2, "not a network: write 10.0.0.0/8."),
         (["keys", "create", "--account", "acme", "--expires", "2020-01-01T00:00:00Z"], 2, "expired already"),
         (["keys", "revoke", "k1"], 1, "There is no key k1"),
         (["joins", "list", "--state", "lost"], 2, "not a state of a join"),

@@ -264,6 +264,7 @@ def test_certificates(tmp_path: Path, broken: str, found: str, mend: str) -> Non
     settings = settings_for(tmp_path, domain=DOMAIN, smtp={"port": 0, **files})
     line = examined(settings, zone())["TLS certificate"]
     assert (line.state, found in line.found, mend in line.mend) == ("not ok", True, True), line
+    assert line.mend not in line.found
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:

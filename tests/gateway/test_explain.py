@@ -87,7 +87,10 @@ def test_the_whole_way_is_told() -> None:
         ({"allowed_by": None, "verdict": "ignored", "has_allowlist": False}, "Allowlist: the PAL has none"),
         ({"allowed_by": None, "verdict": "ignored"}, "Allowlist: the PAL is gone, and its list with it"),
         ({"allowed_by": None, "verdict": "rejected", "reason": "not-on-allowlist"}, "Allowlist: no entry admitted it"),
-        ({"verdict": "ignored", "reason": "already-ended"}, "  no reply is owed"),
+        (
+            {"verdict": "ignored", "reason": "already-ended"},
+            "  no reply is owed: an edit of what is over, or over for longer than retention.days",
+        ),
         (
             {"verdict": "declined", "reason": "already-ended"},
             "  This event is already over. Choose a time to come and send the invitation again.",
