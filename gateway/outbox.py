@@ -10,6 +10,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -30,7 +31,7 @@ from scheduler.worker import Worker
 
 MAX_UNDER_WAY: Final = 20  # connections to the relay at once
 LEASE: Final = timedelta(seconds=120)
-TIMEOUT: Final = 30.0  # seconds for one step of the dialogue with the relay
+TIMEOUT: Final = 30.0  # seconds for one step until the relay is ready for a mail
 FIRST_WAIT: Final = timedelta(seconds=5)
 LONGEST_WAIT: Final = timedelta(minutes=15)
 KEEP_TRYING: Final = timedelta(hours=24)
@@ -102,16 +103,24 @@ class Outbox(Worker[Letter]):
         )
         try:
             async with relay:
-                if self._now() > letter.wake_at - LEASE / 4:  # we were halted, and another process may have it
+                left = letter.wake_at - self._now()
+                if left < LEASE / 4:  # we were halted, and another process may have it
                     raise TimeoutError("the lease is over")
-                options = await _options(relay, letter.recipient)
-                await relay.sendmail(
-                    self._envelope_sender(letter), [letter.recipient], letter.raw, mail_options=options
-                )
+                await self._hand_over(relay, letter, (left - LEASE / 8).total_seconds())
         except Exception as error:  # noqa: BLE001  whatever it is, the mail is not lost and the next one goes out
             await self._failed(letter, error)
         else:
             await self._settle(letter, "sent")
+
+    async def _hand_over(self, relay: aiosmtplib.SMTP, letter: Letter, seconds: float) -> None:
+        """A relay may look into a mail for long, and is waited for as long as nobody else may send it, too."""
+        sender = self._envelope_sender(letter)
+        try:
+            async with asyncio.timeout(seconds):
+                options = await _options(relay, letter.recipient)
+                await relay.sendmail(sender, [letter.recipient], letter.raw, mail_options=options, timeout=None)
+        except TimeoutError as error:
+            raise TimeoutError(f"the relay did not take it within {seconds:.0f} s") from error
 
     def _envelope_sender(self, letter: Letter) -> str:
         return self._bounces.address(letter.id, domain_of(letter.sender)) if self._bounces is not None else ""

@@ -23,7 +23,7 @@ from scheduler.clock import JOINS_SWEEP, utc_now
 from scheduler.joins import JoinState
 from tests.conftest import empty_store
 from tests.process.outside import Fault, platform, relay
-from tests.process.world import Meeting, World, free_port, meeting, seconds, wait_for, world
+from tests.process.world import QUEUED, Meeting, World, free_port, meeting, seconds, wait_for, world
 
 HALT: Final = timedelta(seconds=60 if os.environ.get("CHAOS") else 3)  # longer than the leases in these tests
 LEAD: Final = timedelta(minutes=1)
@@ -97,6 +97,7 @@ def test_who_was_halted_does_not_do_again_what_another_did(tmp_path: Path, reque
             other.start()
             wait_for(lambda it=it, times=times: times(it) == 1, f"{name}: another does it", more=other.tail)  # type: ignore[misc]
             wait_for(lambda since=halted: utc_now() > since + HALT, "a while", 90)  # type: ignore[misc]
+            wait_for(lambda: not found.scalar(QUEUED), "the other has written down what it sent", more=other.tail)
             other.kill()  # so that what is seen from now on is done by the one that was halted
             one.signal(SIGCONT)
             later = found.running()
