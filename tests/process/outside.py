@@ -181,6 +181,8 @@ def platform(port: int = 0) -> Iterator[Platform]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        # With 5, of many that connect at once some are heard seconds later, when their client has long given up.
+        request_queue_size = 500
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             pass  # a client that was killed
