@@ -20,6 +20,7 @@ from gateway.kinds import Secret
 from gateway.outline import Path, secret_of
 from gateway.settings import Settings
 
+NO_STORE: Final = "store.url is not a store; write sqlite:///PATH or postgresql://USER@HOST/NAME."
 BY_RUNTIMES: Final = FilePath("/run/secrets")  # where container runtimes put secrets, with modes of their own
 
 
@@ -33,7 +34,7 @@ def refusals(settings: Settings) -> Iterator[str]:
     try:
         database.check(settings.store.url)
     except ArgumentError:
-        yield "store.url is not a store; write sqlite:///PATH or postgresql://USER@HOST/NAME."
+        yield NO_STORE
     smtp = settings.smtp
     if "smtp" in settings.roles and smtp.tls_certificate is not None and smtp.tls_key is not None:
         try:

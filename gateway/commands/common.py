@@ -59,6 +59,7 @@ def opening_store(*, is_needed: bool = True) -> Iterator[None]:
     answer."""
     from sqlalchemy.exc import ArgumentError, DatabaseError
 
+    from gateway.advice import NO_STORE
     from gateway.ports import CannotStart
     from gateway.store import NewerSchema
 
@@ -67,7 +68,7 @@ def opening_store(*, is_needed: bool = True) -> Iterator[None]:
     except (NewerSchema, CannotStart) as error:
         fail(str(error), 2)
     except ArgumentError:
-        fail("store.url is not a store; write sqlite:///PATH or postgresql://USER@HOST/NAME.", 2)
+        fail(NO_STORE, 2)
     except DatabaseError as error:
         if not is_needed:
             raise

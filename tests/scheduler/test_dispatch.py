@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from gateway.app import Server
@@ -20,6 +21,7 @@ from scheduler.by_hand import brought_forward, kept_away, tried_again
 from scheduler.database import connect, metadata
 from scheduler.dispatch import LEASE, REFILLS, Dispatcher
 from scheduler.event import Component, Event, Length, Revision
+from scheduler.fates import Fates, known_reason
 from scheduler.joins import Join, JoinState, Policy, plan, refill_at
 from scheduler.platform import Platform, Refused
 from scheduler.recurrence import parse_rule
@@ -161,12 +163,14 @@ class Bench:
         (join,) = (join for join in self.joins() if uid in ("", join.uid))
         return join
 
-    def told(self, state: JoinState, *, reason: str = "", conversation_id: str = "") -> None:
-        """The platform says of the only join how its call goes."""
+    def told(self, state: JoinState, *, reason: str = "", conversation_id: str = "") -> list[store.Moved]:
+        """The platform says of the only join how its call goes; what that moved."""
         order = self.join().order_id
         with self.engine.begin() as connection:
             about = {"reason": reason, "conversation_id": conversation_id}
-            assert store.observe(connection, order, state, now=self.now, **about)
+            moved = store.observe(connection, order, state, now=self.now, **about)
+        assert moved
+        return moved
 
     def said(self) -> list[str]:
         """What the journal says of the only join."""
@@ -457,8 +461,13 @@ def test_a_call_that_ends_before_the_next_attempt_is_over_or_entered_again_at_on
         it.plan()
         it.script.answers = ["drop", "drop"]
         await it.dispatcher.work()
-        it.told(JoinState.ENDED, reason="exception_encountered_during_conversation_startup", conversation_id="c1")
+        reason = "exception_encountered_during_conversation_startup"
+        moved = it.told(JoinState.ENDED, reason=reason, conversation_id="c1")
         assert (it.join().state, it.join().entry) == (JoinState.PLANNED, 1)
+        figures = CollectorRegistry()
+        Fates(figures).moved(moved, reason, it.now)
+        labels = {"state": "came-back", "reason": known_reason(reason)}
+        assert figures.get_sample_value("pal_gateway_join_ends_total", labels) == 1
         it.now += timedelta(seconds=5)
         await it.dispatcher.work()
         assert it.script.keys == [it.join().id, it.join().order_id]
